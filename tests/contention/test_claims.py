@@ -1,0 +1,136 @@
+"""Sixteen processes claim four VMs on the real state file."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from vmm_automation.model.session import SessionState
+from vmm_automation.state import sessions, vms
+from vmm_automation.state.sqlite import SqliteStore
+
+from .racers import PROCESSES, kill_inside, make_clean, now, race, say_inside_and_wait
+
+VMS = ("vm-0", "vm-1", "vm-2", "vm-3")
+ROUNDS = 10
+
+
+def claim_any(store: SqliteStore, name: str, user: str) -> tuple[str, int] | None:
+    """Try the VMs in turn in one transaction, as an operation does."""
+    with store.transaction() as tx:
+        for vm in VMS:
+            try:
+                session = sessions.claim(
+                    tx,
+                    session_id=name,
+                    user=user,
+                    ua="cal",
+                    version="1",
+                    vm=vm,
+                    terminal="t",
+                    explanation={},
+                    owner="",
+                    now=now(),
+                )
+            except sessions.SeatTaken:
+                continue
+            return session.vm, session.fence
+    return None
+
+
+def claim_once(path: Path, number: int) -> tuple[str, int] | None:
+    with SqliteStore.open(path) as store:
+        return claim_any(store, f"s-{number}", f"u{number}")
+
+
+def claim_and_end(path: Path, number: int) -> list[tuple[str, int]]:
+    """Claim and end again and again; in between, look for a VM with two live sessions."""
+    won = []
+    with SqliteStore.open(path) as store:
+        for turn in range(ROUNDS):
+            name = f"s-{number}-{turn}"
+            claimed = claim_any(store, name, f"u{number}")
+            with store.reading() as snapshot:
+                live = [session.vm for session in sessions.list_sessions(snapshot, live_only=True)]
+                assert len(live) == len(set(live)) <= len(VMS)
+                assert claimed is None or claimed[0] in live
+            if claimed:
+                won.append(claimed)
+                time.sleep(0.005)  # hold the seat, so that others meet it taken
+                with store.transaction() as tx:
+                    sessions.move_to(
+                        tx,
+                        session_id=name,
+                        state=SessionState.FAILED,
+                        expected=frozenset({SessionState.STARTING}),
+                        now=now(),
+                    )
+    return won
+
+
+def open_new_file(path: Path, _number: int) -> int:
+    with SqliteStore.open(path) as store, store.transaction() as tx:
+        return vms.next_fence(tx)
+
+
+def claim_and_hang(path: Path, _number: int) -> None:
+    with SqliteStore.open(path) as store, store.transaction() as tx:
+        vms.mark_dirty(tx, vm="vm-1", reason="half done", now=now())
+        sessions.claim(
+            tx,
+            session_id="s-dead",
+            user="ann",
+            ua="cal",
+            version="1",
+            vm="vm-0",
+            terminal="t",
+            explanation={},
+            owner="",
+            now=now(),
+        )
+        say_inside_and_wait(path)
+
+
+def test_sixteen_claims_of_four_vms_give_four_sessions(tmp_path: Path) -> None:
+    """Exactly four win, each another VM; the twelve others are told, none fails otherwise."""
+    path = tmp_path / "home" / "state.db"
+    make_clean(path, *VMS)
+    won = [result for result in race(claim_once, path) if result]
+    assert sorted(vm for vm, _ in won) == sorted(VMS)
+    assert len({fence for _, fence in won}) == len(VMS)
+    with SqliteStore.open(path) as store, store.reading() as snapshot:
+        assert sorted(s.vm for s in sessions.list_sessions(snapshot, live_only=True)) == sorted(VMS)
+
+
+def test_claims_and_ends_never_share_a_vm_and_fences_grow(tmp_path: Path) -> None:
+    """Over many turns no VM has two live sessions at any moment, and no fence is given twice or goes back."""
+    path = tmp_path / "home" / "state.db"
+    make_clean(path, *VMS)
+    turns: list[list[tuple[str, int]]] = race(claim_and_end, path)
+    fences = [fence for won in turns for _, fence in won]
+    assert len(fences) == len(set(fences)) > ROUNDS
+    for won in turns:
+        assert [fence for _, fence in won] == sorted(fence for _, fence in won)
+    with SqliteStore.open(path) as store, store.reading() as snapshot:
+        last = dict.fromkeys(VMS, 0)  # a VM that nobody needed was never claimed
+        last.update({session.vm: session.fence for session in sessions.list_sessions(snapshot)})
+        assert last == {vm: vms.newest_fence(snapshot, vm=vm) for vm in VMS}
+
+
+def test_new_file_opened_by_all_at_once_is_made_once(tmp_path: Path) -> None:
+    """No process sees a half-made file, and every one of them counts on the same counter."""
+    path = tmp_path / "home" / "state.db"
+    assert sorted(race(open_new_file, path)) == list(range(1, PROCESSES + 1))
+
+
+def test_process_killed_inside_a_transaction_leaves_no_trace(tmp_path: Path) -> None:
+    """After SIGKILL between two writes the state opens at once, nothing of it is there, and it goes on."""
+    path = tmp_path / "home" / "state.db"
+    make_clean(path, *VMS)
+    for _ in range(2):
+        kill_inside(claim_and_hang, path)
+        with SqliteStore.open(path) as store, store.reading() as snapshot:
+            assert sessions.list_sessions(snapshot) == []
+            assert {str(condition) for condition in vms.conditions(snapshot).values()} == {"clean"}
+            assert snapshot.one("PRAGMA integrity_check") == {"integrity_check": "ok"}
+    assert len([result for result in race(claim_once, path, processes=4) if result]) == 4

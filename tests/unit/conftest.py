@@ -1,0 +1,42 @@
+"""What unit tests share: a clock that stands still, and a state store in a directory of the test's own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from vmm_automation.state.sqlite import SqliteStore
+
+
+class FakeClock:
+    """Implements ``ports.Clock``; time moves only when a test says so, back too."""
+
+    def __init__(self) -> None:
+        self.time = datetime(2026, 1, 31, 12, 0, 0, tzinfo=UTC)
+
+    def now(self) -> datetime:
+        """The time it stands at."""
+        return self.time
+
+    def sleep(self, seconds: float) -> None:
+        """Pass the time at once."""
+        self.time += timedelta(seconds=seconds)
+
+    def advance(self, **units: float) -> datetime:
+        """Move by a timedelta's units (negative: back) and return the new time."""
+        self.time += timedelta(**units)
+        return self.time
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[SqliteStore]:
+    with SqliteStore.open(tmp_path / "home" / "state.db") as opened:
+        yield opened

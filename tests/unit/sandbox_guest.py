@@ -1,0 +1,110 @@
+"""A guest made of a directory: real shell runs the real scripts, with every place of a guest moved below it.
+
+systemd and dpkg are small programs in the sandbox that keep their state in files; everything else is the
+machine's own.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from vmm_automation.ports import GuestResult
+
+_SYSTEMCTL = """#!/bin/sh
+state=@ROOT@/state
+echo "$*" >>"$state/systemctl.log"
+verb=$1; shift
+case $verb in
+    is-active) for unit in "$@"; do cat "$state/$unit" 2>/dev/null || echo inactive; done; exit 3 ;;
+    start)
+        [ ! -e "$state/refuse-start" ] || { echo 'Failed to start' >&2; exit 1; }
+        echo active >"$state/$1" ;;
+    stop | reset-failed) rm -f "$state/$1" ;;
+esac
+"""
+_DPKG = """#!/bin/sh
+db=@ROOT@/var/lib/dpkg/installed
+echo "$*" >>@ROOT@/state/dpkg.log
+for word in "$@"; do
+    case $word in
+        *.deb) name=${word##*/}; name=${name%_*}
+            sed -i "/^${name%%_*} /d" "$db"; echo "${name%%_*} ${name#*_} installed" >>"$db" ;;
+        --purge) purge=yes ;;
+        --*) ;;
+        *) [ -z "$purge" ] || sed -i "/^$word /d" "$db" ;;
+    esac
+done
+"""
+_PROGRAMS = {
+    "systemctl": _SYSTEMCTL,
+    "dpkg": _DPKG,
+    "dpkg-query": "#!/bin/sh\ncat @ROOT@/var/lib/dpkg/installed\n",
+    "journalctl": "#!/bin/sh\necho the last words of the service\n",
+}
+_PLACES = ("/opt", "/etc/systemd/system", "/var/lib/dpkg", "/run", "/root")
+_PLACE = re.compile(rf"(?<![\w/.])({'|'.join(_PLACES)})(?![\w.-])")
+#: ends the shell as a power cut would, when it has said that its N-th step begins
+_KILL = 'say() { if [ "$1" = step ]; then n=$((${n:-0} + 1)); [ "$n" -ne %d ] || killed=yes; fi;'
+
+
+@dataclass
+class SandboxGuest:
+    """``kill_at_step`` ends the next mutating script when its N-th step begins; ``puts`` counts transfers."""
+
+    root: Path
+    name: str = "vm-1"
+    kill_at_step: int = 0
+    puts: int = 0
+    scripts: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        for place in (*_PLACES, "/bin", "/state"):
+            (self.root / place[1:]).mkdir(parents=True, exist_ok=True)
+        for name, text in _PROGRAMS.items():
+            program = self.root / "bin" / name
+            program.write_text(text.replace("@ROOT@", str(self.root)))
+            program.chmod(0o755)
+        (self.root / "var/lib/dpkg/installed").write_text("dpkg 1.21 installed\nlibc6 2.36 installed\n")
+        (self.root / "var/lib/dpkg/status").write_text("Package: dpkg\nStatus: install ok installed\n")
+
+    def run(self, script: str, *, stdin: bytes = b"") -> GuestResult:
+        """Run a script with the places moved."""
+        self.scripts.append(script)
+        text = self._moved(script)
+        if self.kill_at_step and "flock" in script:
+            text = text.replace("say() {", _KILL % self.kill_at_step)
+            text = text.replace('"$1" "$2"; }', '"$1" "$2"; [ -z "${killed-}" ] || kill -9 $$; }')
+            self.kill_at_step = 0
+        path = f"{self.root}/bin:{os.environ['PATH']}"
+        done = subprocess.run(
+            ["sh", "-c", text], input=stdin, capture_output=True, check=False, env={"PATH": path}
+        )
+        return GuestResult(done.returncode, done.stdout.decode(), done.stderr.decode())
+
+    def put(self, local: Path, remote: str) -> None:
+        """Copy a file in."""
+        self.puts += 1
+        shutil.copyfile(local, self.root / remote[1:])
+
+    def fetch(self, remote: str, local: Path) -> None:
+        """Copy a file out."""
+        shutil.copyfile(self.root / remote[1:], local)
+
+    @property
+    def packages(self) -> list[str]:
+        """What the stand-in of dpkg has installed."""
+        return sorted((self.root / "var/lib/dpkg/installed").read_text().splitlines())
+
+    def tree(self) -> list[str]:
+        """Every path in the places that deliveries may touch."""
+        tops = ("opt", "etc", "root")
+        found = (path for top in tops for path in (self.root / top).rglob("*"))
+        return sorted(str(path.relative_to(self.root)) for path in found)
+
+    def _moved(self, script: str) -> str:
+        return _PLACE.sub(lambda place: f"{self.root}{place.group()}", script)

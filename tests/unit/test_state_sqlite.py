@@ -1,0 +1,263 @@
+"""The state file: private, durable, and refused with a hint where it cannot be trusted."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+from pathlib import Path
+
+import pytest
+
+from vmm_automation.errors import DiskFull, StateUnusable, VmmError
+from vmm_automation.state import events, schema, vms
+from vmm_automation.state.sqlite import SqliteStore
+
+from .conftest import FakeClock
+
+
+def refusal(path: Path) -> VmmError:
+    with pytest.raises(StateUnusable) as caught:
+        SqliteStore.open(path)
+    assert str(path) in caught.value.message or str(path.parent) in caught.value.message
+    assert caught.value.hint
+    return caught.value
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o777])
+def test_missing_file_is_created_private(tmp_path: Path, umask: int) -> None:
+    """Whatever the umask, the file is 0600 in a 0700 directory, and so are the files that SQLite adds."""
+    before = os.umask(umask)
+    try:
+        path = tmp_path / "home" / "state.db"
+        with SqliteStore.open(path) as store, store.transaction() as tx:
+            tx.execute("UPDATE counters SET value = value + 1")
+            modes = {found.name: found.stat().st_mode & 0o777 for found in path.parent.iterdir()}
+    finally:
+        os.umask(before)
+    assert path.parent.stat().st_mode & 0o777 == 0o700
+    assert modes == {"state.db": 0o600, "state.db-wal": 0o600, "state.db-shm": 0o600}
+
+
+def test_missing_file_opened_for_reading_is_empty(store: SqliteStore) -> None:
+    """A listing on a new controller says that there is nothing, it does not fail."""
+    with store.reading() as tx:
+        assert vms.conditions(tx) == {}
+
+
+def test_durability_settings_are_on(store: SqliteStore) -> None:
+    """Write-ahead log, full sync and foreign keys hold on every connection."""
+    with store.reading() as tx:
+        found = [tx.one(f"PRAGMA {name}") for name in ("journal_mode", "synchronous", "foreign_keys")]
+        timeout = tx.one("PRAGMA busy_timeout")
+    assert [next(iter(row.values())) for row in found if row] == ["wal", 2, 1]
+    assert timeout == {"timeout": 30_000}
+
+
+def test_modes_too_open_are_mended(tmp_path: Path) -> None:
+    """A file that others may read, or a directory that they may write to, is closed to them on opening."""
+    path = tmp_path / "home" / "state.db"
+    SqliteStore.open(path).close()
+    path.chmod(0o644)
+    path.parent.chmod(0o777)
+    SqliteStore.open(path).close()
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert path.parent.stat().st_mode & 0o022 == 0
+
+
+def test_directory_shared_with_others_is_refused(tmp_path: Path) -> None:
+    """State is not kept in a directory like /tmp, and its mode is not touched."""
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    shared.chmod(0o1777)
+    assert "other users may write" in refusal(shared / "state.db").message
+    assert shared.stat().st_mode & 0o7777 == 0o1777
+
+
+def test_symlinked_state_file_is_refused(tmp_path: Path) -> None:
+    """Nobody can make us write through a link."""
+    elsewhere = tmp_path / "elsewhere.db"
+    SqliteStore.open(elsewhere).close()
+    link = tmp_path / "home" / "state.db"
+    link.parent.mkdir()
+    link.symlink_to(elsewhere)
+    assert "symlink" in refusal(link).message
+
+
+def test_directory_in_the_place_of_the_file_is_refused(tmp_path: Path) -> None:
+    """What is not a regular file is not opened."""
+    (tmp_path / "state.db").mkdir()
+    assert "not a regular file" in refusal(tmp_path / "state.db").message
+
+
+def test_file_in_the_place_of_the_directory_is_refused(tmp_path: Path) -> None:
+    """An impossible place is told, not traced back."""
+    (tmp_path / "home").touch()
+    refusal(tmp_path / "home" / "state.db")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+def test_file_of_another_owner_is_refused(tmp_path: Path) -> None:
+    """Root does not leave files beside a user's state that the user cannot open."""
+    path = tmp_path / "state.db"
+    SqliteStore.open(path).close()
+    os.chown(path, 65534, 65534)
+    error = refusal(path)
+    assert "belongs to user" in error.message
+    assert error.hint.startswith("sudo -u ")
+
+
+def test_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
+    """Garbage is called damaged, and left as it is."""
+    path = tmp_path / "state.db"
+    path.write_bytes(b"not a database at all, just some text\n" * 100)
+    before = path.read_bytes()
+    assert "damaged" in refusal(path).message
+    assert path.read_bytes() == before
+
+
+def test_damaged_pages_are_told_at_use(tmp_path: Path, clock: FakeClock) -> None:
+    """Damage behind an intact first page is StateUnusable where it is met."""
+    path = tmp_path / "state.db"
+    with SqliteStore.open(path) as store, store.transaction() as tx:
+        for number in range(5000):
+            vms.mark_clean(tx, vm=f"vm-{number}", now=clock.now())
+    content = bytearray(path.read_bytes())
+    half = len(content) // 2  # the schema and the roots of the tables come first
+    content[half:] = b"\xff" * (len(content) - half)
+    path.write_bytes(content)
+    with (
+        SqliteStore.open(path) as store,
+        store.reading() as tx,
+        pytest.raises(StateUnusable, match="damaged"),
+    ):
+        vms.conditions(tx)
+
+
+def test_another_programs_database_is_refused(tmp_path: Path) -> None:
+    """Our tables are not put into somebody else's SQLite file."""
+    path = tmp_path / "state.db"
+    other = sqlite3.connect(path)
+    other.execute("CREATE TABLE cookies (name TEXT)")
+    other.close()
+    assert "another program" in refusal(path).message
+
+
+def test_newer_schema_is_refused(tmp_path: Path) -> None:
+    """An older program does not touch what a newer one wrote."""
+    path = tmp_path / "state.db"
+    SqliteStore.open(path).close()
+    newer = sqlite3.connect(path)
+    newer.execute(f"PRAGMA user_version = {schema.VERSION + 1}")
+    newer.close()
+    assert "written by a newer version" in refusal(path).message
+
+
+def test_older_schema_is_migrated_and_keeps_its_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new schema version is applied on opening; a migration that fails half-way changes nothing."""
+    path = tmp_path / "state.db"
+    with SqliteStore.open(path) as store, store.transaction() as tx:
+        tx.execute("UPDATE counters SET value = 41")
+    grow = "ALTER TABLE counters ADD COLUMN colour TEXT"
+    monkeypatch.setattr(schema, "VERSION", schema.VERSION + 1)
+    monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, (grow, "UPDATE no_such_table SET a = 1")))
+    with pytest.raises(sqlite3.OperationalError):
+        SqliteStore.open(path)
+    monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS[:-1], (grow,)))
+    with SqliteStore.open(path) as store, store.reading() as tx:
+        assert tx.one("SELECT value, colour FROM counters") == {"value": 41, "colour": None}
+
+
+def test_exception_in_a_transaction_undoes_it(store: SqliteStore, clock: FakeClock) -> None:
+    """Either all of a block is kept or nothing."""
+    with pytest.raises(ZeroDivisionError), store.transaction() as tx:
+        vms.mark_clean(tx, vm="vm-1", now=clock.now())
+        raise ZeroDivisionError
+    with store.reading() as tx:
+        assert vms.conditions(tx) == {}
+
+
+def test_transaction_not_kept_is_undone(store: SqliteStore, clock: FakeClock) -> None:
+    """A dry run sees what it wrote, and nobody else ever does."""
+    with store.transaction(keep=False) as tx:
+        vms.mark_clean(tx, vm="vm-1", now=clock.now())
+        assert vms.conditions(tx)
+    with store.reading() as snapshot:
+        assert vms.conditions(snapshot) == {}
+
+
+def test_reader_sees_one_moment(store: SqliteStore, clock: FakeClock) -> None:
+    """What a writer commits meanwhile does not change what a reading block sees, and neither waits."""
+    with SqliteStore.open(store.path) as other, store.reading() as snapshot:
+        assert vms.conditions(snapshot) == {}
+        with other.transaction() as tx:
+            vms.mark_clean(tx, vm="vm-1", now=clock.now())
+        assert vms.conditions(snapshot) == {}
+    with store.reading() as snapshot:
+        assert list(vms.conditions(snapshot)) == ["vm-1"]
+
+
+def test_transaction_inside_a_transaction_is_a_mistake(store: SqliteStore) -> None:
+    """Nesting fails loudly, and the outer transaction goes on."""
+    with store.transaction() as tx:
+        with pytest.raises(RuntimeError), store.transaction():
+            pass
+        tx.execute("UPDATE counters SET value = 7")
+    with store.reading() as snapshot:
+        assert snapshot.one("SELECT value FROM counters") == {"value": 7}
+
+
+def test_threads_share_a_store(store: SqliteStore) -> None:
+    """Eight threads that count on one store lose no count."""
+
+    def count() -> None:
+        for _ in range(20):
+            with store.transaction() as tx:
+                vms.next_fence(tx)
+
+    threads = [threading.Thread(target=count) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    with store.reading() as snapshot:
+        assert snapshot.one("SELECT value FROM counters") == {"value": 160}
+
+
+def test_store_opened_before_a_fork_is_refused_in_the_child(store: SqliteStore) -> None:
+    """SQLite's locks do not pass a fork: using the parent's store fails loudly instead of corrupting."""
+    child = os.fork()
+    if child == 0:
+        try:
+            with store.reading():
+                os._exit(1)
+        except RuntimeError:
+            os._exit(0)
+        finally:
+            os._exit(2)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_full_disk_is_told_and_loses_nothing(store: SqliteStore, clock: FakeClock) -> None:
+    """Running out of space is DiskFull, undoes the transaction, and the state goes on working."""
+    with pytest.raises(DiskFull), store.transaction() as tx:
+        tx.execute("PRAGMA max_page_count = 1")  # SQLite takes it as: no more pages than now
+        for number in range(100):
+            vms.mark_clean(tx, vm=f"vm-{number}", reason="x" * 4000, now=clock.now())
+    with store.transaction() as tx:
+        assert vms.conditions(tx) == {}
+        tx.execute("PRAGMA max_page_count = 100000")
+        vms.mark_clean(tx, vm="vm-1", now=clock.now())
+
+
+def test_events_keep_their_order_when_the_clock_goes_back(store: SqliteStore, clock: FakeClock) -> None:
+    """The log's order is the order of writing, whatever the clock said."""
+    with store.transaction() as tx:
+        events.append(tx, actor="a", action="first", object_name="o", result={}, now=clock.now())
+        events.append(
+            tx, actor="a", action="second", object_name="o", result={"é": 1}, now=clock.advance(hours=-2)
+        )
+    with store.reading() as snapshot:
+        found = events.list_events(snapshot)
+    assert [event.action for event in found] == ["first", "second"]
+    assert found[1].result == {"é": 1}

@@ -1,0 +1,302 @@
+"""UA operations against a guest made of a directory: the shell text is really run."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.unit.sandbox_guest import SandboxGuest
+from vmm_automation.adapters.bundles import Bundle, build_bundle
+from vmm_automation.adapters.cached_files import sha256_of
+from vmm_automation.errors import ArtifactInvalid, Conflict, DiskFull, NotFound, TaskFailed
+from vmm_automation.model.ua import UaDefinition, UaVersion
+from vmm_automation.operations import ua, ua_scripts
+from vmm_automation.operations.ua_reports import GuestStatus, parse_status, telling_line
+
+V1 = UaVersion("1.0", "archive")
+V2 = UaVersion("2.0", "archive")
+D1 = UaVersion("1.0", "deb", packages=("tool",))
+DEFINITION = UaDefinition("demo", "Demo", (V1, V2), command=("sleep", "1"), files={"demo.conf": "x=1\n"})
+INSTALL_STEPS = ["unpack", "keep", "packages", "dpkg", "unit", "reload", "switch"]
+REMOVE_STEPS = ["deactivate", "remove", "reload", "packages", "record"]
+
+
+@pytest.fixture
+def guest(tmp_path: Path) -> SandboxGuest:
+    return SandboxGuest(tmp_path / "guest")
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    directory = tmp_path / "files"
+    directory.mkdir()
+    return directory
+
+
+def archive_bundle(files: Path, version: UaVersion, definition: UaDefinition = DEFINITION) -> Bundle:
+    content = files / version.version
+    content.mkdir(exist_ok=True)
+    (content / "program").write_text(f"version {version.version}\n")
+    archive = Path(shutil.make_archive(str(files / f"app-{version.version}"), "gztar", content))
+    return build_bundle(definition, version, files=[archive], directory=files / "bundles")
+
+
+def deb_bundle(files: Path, definition: UaDefinition, *names: str) -> Bundle:
+    debs = []
+    for name in names:
+        deb = files / f"{name}.deb"
+        deb.write_text(name)
+        debs.append(deb.rename(files / f"{sha256_of(deb)}-{name}_1.5_amd64.deb"))
+    return build_bundle(definition, D1, files=debs, directory=files / "bundles")
+
+
+def test_install_delivers_activates_and_says_so(guest: SandboxGuest, files: Path) -> None:
+    """A first installation delivers, installs the unit and switches, as its plan said beforehand."""
+    clean = guest.tree()
+    bundle = archive_bundle(files, V1)
+    planned = ua.install(guest, definition=DEFINITION, version=V1, bundle=bundle, check=True)
+    assert guest.tree() == clean
+    assert guest.puts == 0
+    done = ua.install(guest, definition=DEFINITION, version=V1, bundle=bundle)
+    assert done["actions"] == planned["actions"] == ["deliver", "install_unit", "switch"]
+    assert (guest.root / "opt/vmm/ua/demo/current/app/program").read_text() == "version 1.0\n"
+    assert (guest.root / "opt/vmm/ua/demo/current/etc/demo.conf").read_text() == "x=1\n"
+    assert "daemon-reload" in (guest.root / "state/systemctl.log").read_text()
+    assert not list((guest.root / "root").iterdir())
+
+
+def test_second_install_changes_and_transfers_nothing(guest: SandboxGuest, files: Path) -> None:
+    """What is there already is found by its digest: no change, no transfer, one script run."""
+    bundle = archive_bundle(files, V1)
+    ua.install(guest, definition=DEFINITION, version=V1, bundle=bundle)
+    puts, runs = guest.puts, len(guest.scripts)
+    again = ua.install(guest, definition=DEFINITION, version=V1, bundle=bundle)
+    assert again["changed"] is False
+    assert (guest.puts, len(guest.scripts)) == (puts, runs + 1)
+
+
+def test_update_keeps_the_old_version_and_going_back_is_a_switch(guest: SandboxGuest, files: Path) -> None:
+    """Two versions lie side by side after an update; activating the old one transfers nothing."""
+    ua.install(guest, definition=DEFINITION, version=V1, bundle=archive_bundle(files, V1))
+    updated = ua.update(guest, definition=DEFINITION, version=V2, bundle=archive_bundle(files, V2))
+    assert updated["previous"] == "1.0"
+    versions = ua.status(guest)["uas"]["demo"]["versions"]
+    assert {name: entry["state"] for name, entry in versions.items()} == {"1.0": "inactive", "2.0": "active"}
+    puts = guest.puts
+    assert ua.activate(guest, definition=DEFINITION, version="1.0")["actions"] == ["switch"]
+    assert guest.puts == puts
+    assert (guest.root / "opt/vmm/ua/demo/current/app/program").read_text() == "version 1.0\n"
+
+
+def test_update_of_what_is_not_installed_is_refused(guest: SandboxGuest, files: Path) -> None:
+    """An update needs an active version to come from."""
+    with pytest.raises(NotFound, match="no version of it is active there"):
+        ua.update(guest, definition=DEFINITION, version=V2, bundle=archive_bundle(files, V2))
+
+
+def test_update_of_running_service_stops_it_for_the_switch(guest: SandboxGuest, files: Path) -> None:
+    """Files never change below a running service; it runs again afterwards. The plan says both."""
+    ua.install(guest, definition=DEFINITION, version=V1, bundle=archive_bundle(files, V1))
+    ua.start(guest, definition=DEFINITION, version="1.0")
+    bundle = archive_bundle(files, V2)
+    planned = ua.update(guest, definition=DEFINITION, version=V2, bundle=bundle, check=True)
+    done = ua.update(guest, definition=DEFINITION, version=V2, bundle=bundle)
+    assert done["actions"] == planned["actions"] == ["stop", "deliver", "switch", "start"]
+    assert ua.read_status(guest).ua("demo").running
+
+
+def test_changed_definition_is_delivered_again(guest: SandboxGuest, files: Path) -> None:
+    """A changed configuration file changes the digest, so the same version is delivered anew."""
+    ua.install(guest, definition=DEFINITION, version=V1, bundle=archive_bundle(files, V1))
+    other = replace(DEFINITION, files={"demo.conf": "x=2\n"})
+    done = ua.install(guest, definition=other, version=V1, bundle=archive_bundle(files, V1, other))
+    assert done["actions"] == ["deliver"]
+    assert (guest.root / "opt/vmm/ua/demo/current/etc/demo.conf").read_text() == "x=2\n"
+
+
+@pytest.mark.parametrize("step", INSTALL_STEPS)
+def test_install_killed_at_any_step_is_finished_by_the_next_run(
+    guest: SandboxGuest, files: Path, step: str
+) -> None:
+    """Killed at the beginning of any step, an installation is completed by the next and can be removed
+    without a trace.
+    """
+    clean, packages = guest.tree(), guest.packages
+    definition = replace(DEFINITION, versions=(D1,))
+    bundle = deb_bundle(files, definition, "tool", "libtool")
+    guest.kill_at_step = INSTALL_STEPS.index(step) + 1
+    with pytest.raises(TaskFailed) as killed:
+        ua.install(guest, definition=definition, version=D1, bundle=bundle)
+    assert (killed.value.details["status"], killed.value.details["step"]) == (-9, step)
+    ua.install(guest, definition=definition, version=D1, bundle=bundle)
+    assert ua.install(guest, definition=definition, version=D1, bundle=bundle)["changed"] is False
+    assert "tool 1.5 installed" in guest.packages
+    assert "daemon-reload" in (guest.root / "state/systemctl.log").read_text()
+    assert ua.read_status(guest).ua("demo").unfinished == []
+    ua.remove(guest, ua="demo")
+    assert (guest.tree(), guest.packages) == (clean, packages)
+
+
+@pytest.mark.parametrize("step", REMOVE_STEPS)
+def test_removal_killed_at_any_step_is_finished_by_the_next_run(
+    guest: SandboxGuest, files: Path, step: str
+) -> None:
+    """Killed at the beginning of any step, a removal is completed by the next one."""
+    clean, packages = guest.tree(), guest.packages
+    definition = replace(DEFINITION, versions=(D1,))
+    ua.install(guest, definition=definition, version=D1, bundle=deb_bundle(files, definition, "tool"))
+    guest.kill_at_step = REMOVE_STEPS.index(step) + 1
+    with pytest.raises(TaskFailed) as killed:
+        ua.remove(guest, ua="demo")
+    assert (killed.value.details["status"], killed.value.details["step"]) == (-9, step)
+    ua.remove(guest, ua="demo")
+    assert (guest.tree(), guest.packages) == (clean, packages)
+
+
+def test_leftovers_of_an_interrupted_delivery_are_not_trusted(guest: SandboxGuest, files: Path) -> None:
+    """A half-filled staging directory and a version without its digest are replaced as a whole."""
+    for left in (".staging-1.0", "1.0"):
+        stray = guest.root / "opt/vmm/ua/demo" / left / "app/stray"
+        stray.parent.mkdir(parents=True)
+        stray.touch()
+    assert ua.read_status(guest).ua("demo").unfinished == [".staging-1.0"]
+    ua.install(guest, definition=DEFINITION, version=V1, bundle=archive_bundle(files, V1))
+    assert not list(guest.root.rglob("stray"))
+    assert ua.read_status(guest).ua("demo").unfinished == []
+
+
+def test_remove_keeps_packages_that_another_ua_needs(guest: SandboxGuest, files: Path) -> None:
+    """A package brought by one delivery stays while another delivery needs it, and goes with the last one."""
+    before = guest.packages
+    first = replace(DEFINITION, id="first", versions=(D1,))
+    second = replace(DEFINITION, id="second", versions=(D1,))
+    ua.install(guest, definition=first, version=D1, bundle=deb_bundle(files, first, "tool", "shared"))
+    ua.install(guest, definition=second, version=D1, bundle=deb_bundle(files, second, "other", "shared"))
+    planned = ua.remove(guest, ua="first", check=True)
+    assert ua.remove(guest, ua="first")["actions"] == planned["actions"]
+    assert planned["actions"] == ["remove_unit", "remove 1.0", "purge_packages"]
+    assert "shared 1.5 installed" in guest.packages
+    assert "tool 1.5 installed" not in guest.packages
+    ua.remove(guest, ua="second")
+    assert guest.packages == before
+
+
+def test_remove_while_running_is_refused(guest: SandboxGuest, files: Path) -> None:
+    """Neither the plan nor the removal passes over a running service."""
+    ua.install(guest, definition=DEFINITION, version=V1, bundle=archive_bundle(files, V1))
+    ua.start(guest, definition=DEFINITION, version="1.0")
+    for check in (True, False):
+        with pytest.raises(Conflict, match="its service runs"):
+            ua.remove(guest, ua="demo", check=check)
+    assert ua.read_status(guest).ua("demo").running
+
+
+def test_remove_of_one_version_leaves_the_other(guest: SandboxGuest, files: Path) -> None:
+    """The inactive version goes alone; removing it again changes nothing."""
+    for version in (V1, V2):
+        ua.install(guest, definition=DEFINITION, version=version, bundle=archive_bundle(files, version))
+    assert ua.remove(guest, ua="demo", version="1.0")["actions"] == ["remove 1.0"]
+    assert ua.remove(guest, ua="demo", version="1.0")["changed"] is False
+    assert list(ua.read_status(guest).ua("demo").versions) == ["2.0"]
+
+
+def test_start_and_stop_twice_change_once(guest: SandboxGuest, files: Path) -> None:
+    """The second start and the second stop say that nothing changed; their plans agree."""
+    ua.install(guest, definition=DEFINITION, version=V1, bundle=archive_bundle(files, V1))
+    for check, changed in ((True, True), (False, True), (True, False), (False, False)):
+        started = ua.start(guest, definition=DEFINITION, version="1.0", check=check)
+        assert (started["changed"], started["actions"]) == (changed, ["start"] if changed else [])
+    for check, changed in ((True, True), (False, True), (True, False), (False, False)):
+        stopped = ua.stop(guest, ua="demo", check=check)
+        assert (stopped["changed"], stopped["actions"]) == (changed, ["stop"] if changed else [])
+
+
+def test_failing_start_carries_the_journal(guest: SandboxGuest, files: Path) -> None:
+    """A service that does not start is reported with host, step and the end of its journal."""
+    ua.install(guest, definition=DEFINITION, version=V1, bundle=archive_bundle(files, V1))
+    (guest.root / "state/refuse-start").touch()
+    with pytest.raises(TaskFailed) as failed:
+        ua.start(guest, definition=DEFINITION, version="1.0")
+    assert failed.value.details["step"] == "start"
+    assert failed.value.details["host"] == "vm-1"
+    assert "the last words of the service" in failed.value.message
+
+
+def test_start_of_undelivered_version_is_not_found(guest: SandboxGuest) -> None:
+    """A version that is not on the guest cannot be started, nor planned."""
+    for check in (True, False):
+        with pytest.raises(NotFound):
+            ua.start(guest, definition=DEFINITION, version="1.0", check=check)
+
+
+def test_start_of_tool_is_refused(guest: SandboxGuest) -> None:
+    """A UA without a command has nothing to start."""
+    with pytest.raises(Conflict, match="no command"):
+        ua.start(guest, definition=replace(DEFINITION, command=()), version="1.0")
+
+
+def test_bundle_altered_on_its_way_is_refused(guest: SandboxGuest, files: Path) -> None:
+    """What arrives with another digest is thrown away before anything is unpacked."""
+    bundle = replace(archive_bundle(files, V1), digest="0" * 64)
+    with pytest.raises(ArtifactInvalid, match="arrived altered"):
+        ua.install(guest, definition=DEFINITION, version=V1, bundle=bundle)
+    assert not list((guest.root / "opt/vmm/ua/demo").glob("*"))
+    assert not list((guest.root / "root").iterdir())
+
+
+def test_full_guest_disk_is_told_before_the_transfer(guest: SandboxGuest, files: Path) -> None:
+    """A delivery that cannot fit is refused before a byte is sent."""
+    bundle = replace(archive_bundle(files, V1), unpacked_size=1 << 60)
+    with pytest.raises(DiskFull, match="free on the guest's disk"):
+        ua.install(guest, definition=DEFINITION, version=V1, bundle=bundle)
+    assert guest.puts == 0
+
+
+def test_base_package_status_is_brought_once(guest: SandboxGuest, tmp_path: Path) -> None:
+    """The base image's package list is read from a guest once, then comes from the controller."""
+    first = ua.base_package_status(guest, base_digest="abc", directory=tmp_path / "artifacts")
+    runs = len(guest.scripts)
+    assert ua.base_package_status(guest, base_digest="abc", directory=tmp_path / "artifacts") == first
+    assert len(guest.scripts) == runs
+    assert first.read_text().startswith("Package: dpkg\n")
+
+
+def test_every_script_is_posix_shell() -> None:
+    """No script relies on more than a POSIX shell reads."""
+    waiting: dict[str, Any] = {"ports": [80], "deadline_s": 1}
+    scripts = [
+        ua_scripts.status_script(),
+        ua_scripts.install_script("a", version="1", kind="deb", digest="d", activate=True, **waiting),
+        ua_scripts.switch_script("a", version="1", **waiting),
+        ua_scripts.start_script("a", version="1", **waiting),
+        ua_scripts.stop_script("a"),
+        ua_scripts.remove_script("a", versions=["1", "2"]),
+    ]
+    for script in scripts:
+        done = subprocess.run(["sh", "-n"], input=script.encode(), capture_output=True, check=False)
+        assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_names_reach_the_shell_quoted() -> None:
+    """Whatever a value holds, the shell reads it as one word."""
+    script = ua_scripts.install_script(
+        "demo", version="1.0; reboot", kind="pip", digest="d", activate=True, ports=[80], deadline_s=1
+    )
+    assert "version='1.0; reboot'\n" in script
+
+
+def test_status_of_lines_nobody_knows_is_empty() -> None:
+    """Noise on the guest's standard output is not taken for a report."""
+    assert parse_status("motd\nvmm\nvmm\tfree\n") == GuestStatus()
+
+
+def test_telling_line_prefers_the_services_own_words() -> None:
+    """The reason shown is what the service wrote, not what systemd writes about every end."""
+    formula = "x.service: Main process exited, code=exited\nx.service: Failed with result 'exit-code'."
+    text = f"ValueError: bad port\n{formula}"
+    assert telling_line(text) == "ValueError: bad port"

@@ -1,0 +1,287 @@
+"""The hypervisor port on libvirt. The only file that imports libvirt."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import libvirt
+import libvirt_qemu
+
+from vmm_automation.adapters import domain_xml
+from vmm_automation.adapters.domain_xml import DomainSpec, VmRecord, domain_name
+from vmm_automation.errors import Conflict, HypervisorUnreachable, NotFound, PortTaken, TaskFailed
+from vmm_automation.model.names import check_name
+from vmm_automation.model.vm import Vm, VmState
+
+_STATES = {
+    libvirt.VIR_DOMAIN_RUNNING: VmState.RUNNING,
+    libvirt.VIR_DOMAIN_BLOCKED: VmState.RUNNING,
+    libvirt.VIR_DOMAIN_PAUSED: VmState.PAUSED,
+    libvirt.VIR_DOMAIN_PMSUSPENDED: VmState.PAUSED,
+    libvirt.VIR_DOMAIN_SHUTDOWN: VmState.RUNNING,
+    libvirt.VIR_DOMAIN_SHUTOFF: VmState.STOPPED,
+    libvirt.VIR_DOMAIN_NOSTATE: VmState.STOPPED,
+    libvirt.VIR_DOMAIN_CRASHED: VmState.CRASHED,
+}
+_LOST_CONNECTION = {
+    libvirt.VIR_ERR_NO_CONNECT,
+    libvirt.VIR_ERR_INVALID_CONN,
+    libvirt.VIR_ERR_RPC,
+    libvirt.VIR_ERR_SYSTEM_ERROR,
+    libvirt.VIR_ERR_AUTH_FAILED,
+}
+_UNDEFINE_ALL = (
+    libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE
+    | libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
+    | libvirt.VIR_DOMAIN_UNDEFINE_NVRAM
+    | libvirt.VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA
+)
+_METADATA_PREFIX = "vmm"
+
+
+class LibvirtHypervisor:
+    """The VMs of one site at one libvirt URI.
+
+    Calls may come from several threads at once (libvirt's connection allows it). A domain without this
+    site's metadata is never listed nor touched.
+    """
+
+    def __init__(self, uri: str, *, site: str) -> None:
+        self.uri = uri
+        self.site = site
+        libvirt.registerErrorHandler(lambda _context, _error: None, None)  # errors travel as exceptions
+        with self._translated("open a connection"):
+            self._connection = libvirt.open(uri)
+
+    def close(self) -> None:
+        """Let the connection go."""
+        self._connection.close()
+
+    def version(self) -> str:
+        """``libvirt 9.0.0, QEMU 7.2.22``."""
+        with self._translated("ask for its version"):
+            return (
+                f"libvirt {_dotted(self._connection.getLibVersion())}, "
+                f"QEMU {_dotted(self._connection.getVersion())}"
+            )
+
+    def vms(self) -> list[Vm]:
+        """All VMs of the site, by name."""
+        found = []
+        with self._translated("list domains"):
+            for domain in self._connection.listAllDomains():
+                record = self._record(domain)
+                if record and record.site == self.site:
+                    found.append(self._vm(domain, record))
+        return sorted(found, key=lambda vm: vm.name)
+
+    def vm(self, name: str) -> Vm:
+        """One VM of the site.
+
+        Raises:
+            NotFound: the site has no such VM.
+        """
+        domain = self._domain(name)
+        record = self._record(domain)
+        if record is None:
+            raise Conflict(
+                f"Domain '{domain.name()}' exists but was not made by this site",
+                hint=f"virsh -c {self.uri} dumpxml {domain.name()}",
+            )
+        with self._translated(f"read VM '{name}'"):
+            return self._vm(domain, record)
+
+    def define(self, spec: DomainSpec) -> None:
+        """Make the domain known, not running."""
+        with self._translated(f"define VM '{spec.record.name}'"):
+            self._connection.defineXML(domain_xml.domain_xml(spec))
+
+    def start(self, name: str) -> None:
+        """Start the guest; no change if it runs already.
+
+        Raises:
+            PortTaken: the SSH port of the domain is in use on the hypervisor.
+        """
+        domain = self._domain(name)
+        with self._translated(f"start VM '{name}'"):
+            if not domain.isActive():
+                domain.create()
+
+    def move_ssh_port(self, name: str, *, port: int) -> None:
+        """Give a stopped VM another SSH port."""
+        self._rewrite(name, ssh_port=port)
+
+    def mark_ready(self, name: str) -> None:
+        """Record in the domain's metadata that the VM has answered over SSH."""
+        domain = self._domain(name)
+        record = self._record(domain)
+        if record is None or record.ready:
+            return
+        flags = libvirt.VIR_DOMAIN_AFFECT_CONFIG
+        if domain.isActive():
+            flags |= libvirt.VIR_DOMAIN_AFFECT_LIVE
+        xml = domain_xml.record_xml(_replaced(record, ready=True))
+        with self._translated(f"mark VM '{name}' ready"):
+            domain.setMetadata(
+                libvirt.VIR_DOMAIN_METADATA_ELEMENT, xml, _METADATA_PREFIX, domain_xml.NAMESPACE, flags
+            )
+
+    def shutdown(self, name: str) -> None:
+        """Ask the guest to power off; returns at once."""
+        domain = self._domain(name)
+        with self._translated(f"shut down VM '{name}'"):
+            if domain.isActive():
+                domain.shutdown()
+
+    def destroy(self, name: str) -> None:
+        """Cut the power; disks stay. No change if it does not run."""
+        domain = self._domain(name)
+        with self._translated(f"cut the power of VM '{name}'"):
+            if domain.isActive():
+                domain.destroy()
+
+    def undefine(self, name: str) -> None:
+        """Forget the domain with its saved memory, snapshots and firmware variables; disks stay."""
+        domain = self._domain(name)
+        with self._translated(f"undefine VM '{name}'"):
+            domain.undefineFlags(_UNDEFINE_ALL)
+
+    def pause(self, name: str) -> None:
+        """Stop the guest's CPUs, keeping it in memory; no change if they are stopped already."""
+        domain = self._domain(name)
+        with self._translated(f"pause VM '{name}'"):
+            if domain.state()[0] != libvirt.VIR_DOMAIN_PAUSED:
+                domain.suspend()
+
+    def resume(self, name: str) -> None:
+        """Let the guest's CPUs run again; no change if they run already."""
+        domain = self._domain(name)
+        with self._translated(f"resume VM '{name}'"):
+            if domain.state()[0] == libvirt.VIR_DOMAIN_PAUSED:
+                domain.resume()
+
+    def add_forward(self, name: str, *, port: int, guest_port: int) -> None:
+        """Forward 127.0.0.1:port of the hypervisor to a TCP port of the guest.
+
+        Raises:
+            PortTaken: the port is in use.
+        """
+        answer = self._monitor(name, domain_xml.add_forward_command(port=port, guest_port=guest_port))
+        if answer.strip():
+            raise _port_taken(port, answer.strip())
+
+    def remove_forward(self, name: str, *, port: int) -> None:
+        """Take a forward away; no change if there is none."""
+        self._monitor(name, domain_xml.remove_forward_command(port=port))
+
+    def _monitor(self, name: str, command: str) -> str:
+        domain = self._domain(name)
+        request = {"execute": "human-monitor-command", "arguments": {"command-line": command}}
+        with self._translated(f"set up forwards of VM '{name}'"):
+            answer = libvirt_qemu.qemuMonitorCommand(domain, json.dumps(request), 0)
+        return str(json.loads(answer).get("return", ""))
+
+    def _rewrite(self, name: str, *, ssh_port: int) -> None:
+        domain = self._domain(name)
+        record = self._record(domain)
+        if record is None:
+            raise NotFound(f"VM '{name}' is not of site '{self.site}'", hint="vmm vm list")
+        with self._translated(f"redefine VM '{name}'"):
+            xml = domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE | libvirt.VIR_DOMAIN_XML_SECURE)
+            self._connection.defineXML(domain_xml.with_record(xml, _replaced(record, ssh_port=ssh_port)))
+
+    def _domain(self, name: str) -> libvirt.virDomain:
+        check_name("VM", name)
+        try:
+            return self._connection.lookupByName(domain_name(site=self.site, vm=name))
+        except libvirt.libvirtError as error:
+            if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
+                raise NotFound(
+                    f"VM '{name}' does not exist on site '{self.site}'",
+                    hint="vmm vm list",
+                    details={"vm": name},
+                ) from error
+            raise self._translate(error, f"look up VM '{name}'") from error
+
+    def _record(self, domain: libvirt.virDomain) -> VmRecord | None:
+        try:
+            xml = domain.metadata(libvirt.VIR_DOMAIN_METADATA_ELEMENT, domain_xml.NAMESPACE)
+            return domain_xml.parse_record(xml)
+        except libvirt.libvirtError as error:
+            if error.get_error_code() in {libvirt.VIR_ERR_NO_DOMAIN_METADATA, libvirt.VIR_ERR_NO_DOMAIN}:
+                return None
+            raise
+        except (KeyError, ValueError):
+            return None
+
+    def _vm(self, domain: libvirt.virDomain, record: VmRecord) -> Vm:
+        state, _max_kib, memory_kib, vcpus, _cpu_ns = domain.info()
+        return Vm(
+            name=record.name,
+            domain=domain.name(),
+            uuid=domain.UUIDString(),
+            state=_STATES.get(state, VmState.STOPPED),
+            profile=record.profile,
+            base_digest=record.base_digest,
+            vcpus=vcpus,
+            memory_mib=memory_kib // 1024,
+            ssh_port=record.ssh_port,
+            host_key=record.host_key,
+            features=record.features,
+            protocols=record.protocols,
+            created_at=record.created_at,
+            ready=record.ready,
+        )
+
+    @contextmanager
+    def _translated(self, action: str) -> Iterator[None]:
+        try:
+            yield
+        except libvirt.libvirtError as error:
+            raise self._translate(error, action) from error
+
+    def _translate(
+        self, error: libvirt.libvirtError, action: str
+    ) -> HypervisorUnreachable | PortTaken | TaskFailed | Conflict:
+        reason = str(error).strip()
+        code = error.get_error_code()
+        if "Could not set up host forwarding rule" in reason:
+            return _port_taken(0, reason)
+        if code in _LOST_CONNECTION or "client socket is closed" in reason:
+            return HypervisorUnreachable(
+                f"libvirt does not answer at '{self.uri}' (to {action}): {reason}",
+                hint=start_hint(self.uri),
+                details={"uri": self.uri},
+            )
+        if code in {libvirt.VIR_ERR_OPERATION_FAILED, libvirt.VIR_ERR_DOM_EXIST} and "exists" in reason:
+            return Conflict(f"libvirt could not {action}: {reason}", hint="vmm vm list")
+        return TaskFailed(f"libvirt could not {action}: {reason}", details={"uri": self.uri, "code": code})
+
+
+def start_hint(uri: str) -> str:
+    """The command that starts the libvirt which serves a URI on this machine."""
+    if Path("/run/systemd/system").is_dir():
+        return "systemctl start libvirtd"
+    return "libvirtd -d" if uri.endswith("/system") else "virsh -c qemu:///session version"
+
+
+def _port_taken(port: int, reason: str) -> PortTaken:
+    which = f"Port {port}" if port else "A port"
+    return PortTaken(
+        f"{which} of 127.0.0.1 is already in use: {reason}",
+        hint="leave the port out, and a free one is chosen",
+        details={"port": port},
+    )
+
+
+def _replaced(record: VmRecord, *, ready: bool | None = None, ssh_port: int | None = None) -> VmRecord:
+    changed = record if ready is None else replace(record, ready=ready)
+    return changed if ssh_port is None else replace(changed, ssh_port=ssh_port)
+
+
+def _dotted(version: int) -> str:
+    return f"{version // 1_000_000}.{version // 1000 % 1000}.{version % 1000}"

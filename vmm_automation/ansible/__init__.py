@@ -1,0 +1,1 @@
+"""What Ansible loads: thin plugins, each calling one operation."""

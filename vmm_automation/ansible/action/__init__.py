@@ -1,0 +1,1 @@
+"""Plugins that Ansible finds by the name of their file."""

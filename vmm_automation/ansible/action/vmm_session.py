@@ -1,0 +1,84 @@
+"""The steps of a session that need no guest: reconciled, claimed, active, abandoned, closing, released."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from vmm_automation.ansible.action_base import VmmAction, text_list
+from vmm_automation.errors import UsageError, error_from_document
+from vmm_automation.operations import session, suspension
+from vmm_automation.operations.context import Context
+
+_Step = Callable[[Context, dict[str, Any], bool], dict[str, Any]]
+
+
+class ActionModule(VmmAction):
+    """``vmm_session: {state: claimed, user: ada, ua: radicale, terminal: desktop}``."""
+
+    def perform(self, context: Context, arguments: dict[str, Any], *, check: bool) -> dict[str, Any]:
+        """See :mod:`vmm_automation.operations.session`."""
+        state = str(arguments.get("state"))
+        if state not in _STEPS:
+            raise UsageError(f"'{state}' is not a step of a session", hint="session_state=open")
+        return _STEPS[state](context, arguments, check)
+
+
+def _claimed(context: Context, arguments: dict[str, Any], check: bool) -> dict[str, Any]:
+    port = int(arguments.get("port") or 0)
+    session.require_port(port)
+    request = session.Request(
+        user=str(arguments["user"]),
+        ua=str(arguments["ua"]),
+        terminal=arguments["terminal"],
+        version=str(arguments.get("version") or ""),
+        vm=str(arguments.get("vm") or ""),
+        avoid=text_list(arguments.get("avoid") or [], name="session_avoid"),
+    )
+    return session.claim(context, request, check=check)
+
+
+def _active(context: Context, arguments: dict[str, Any], check: bool) -> dict[str, Any]:
+    port = int(arguments.get("port") or 0)
+    return session.activate(context, str(arguments["session"]), port=port, check=check)
+
+
+def _abandoned(context: Context, arguments: dict[str, Any], _check: bool) -> dict[str, Any]:
+    return session.abandon(context, str(arguments["session"]), reason=str(arguments.get("reason") or ""))
+
+
+def _failed(_context: Context, arguments: dict[str, Any], _check: bool) -> dict[str, Any]:
+    """Fail again with the failure that made the session be given up."""
+    error = arguments.get("error")
+    document = error if isinstance(error, dict) else {"message": str(arguments.get("reason"))}
+    raise error_from_document(document)
+
+
+def _suspension(verb: str) -> _Step:
+    def step(context: Context, arguments: dict[str, Any], check: bool) -> dict[str, Any]:
+        fence = int(arguments["fence"]) if arguments.get("fence") else None
+        watcher = str(arguments.get("watcher") or "")
+        name = str(arguments["session"])
+        if verb == "suspend":
+            who = watcher or context.actor
+            return suspension.suspend(context, name, watcher=who, fence=fence, check=check)
+        return suspension.resume(context, name, watcher=watcher or None, fence=fence, check=check)
+
+    return step
+
+
+_STEPS: dict[str, _Step] = {
+    "reconciled": lambda context, _arguments, check: session.reconcile(context, check=check),
+    "claimed": _claimed,
+    "active": _active,
+    "abandoned": _abandoned,
+    "failed": _failed,
+    "closing": lambda context, arguments, check: session.begin_close(
+        context, str(arguments["session"]), check=check
+    ),
+    "released": lambda context, arguments, check: session.release(
+        context, str(arguments["session"]), check=check
+    ),
+    "suspended": _suspension("suspend"),
+    "resumed": _suspension("resume"),
+}

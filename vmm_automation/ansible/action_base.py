@@ -1,0 +1,135 @@
+"""What our action plugins share: they run in the controller's process and call one operation each."""
+
+from __future__ import annotations
+
+import json
+from abc import abstractmethod
+from pathlib import Path
+from typing import Any
+
+from ansible.errors import AnsibleConnectionFailure, AnsibleError
+from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
+
+from vmm_automation.errors import GuestUnreachable, UsageError, VmmError
+from vmm_automation.operations.context import Context, open_context
+from vmm_automation.ports import GuestResult
+
+PROGRESS_MARK = "vmm: "
+_ACTOR_VARIABLES = ("vmm_actor", "awx_user_name", "tower_user_name")
+
+
+class VmmAction(ActionBase):
+    """One task: opens the site that the inventory belongs to, performs, and returns the result document.
+
+    The document is registered as any task's result is, and joins the run's custom stats under ``vmm``, from
+    where the CLI and AWX read it. A :class:`VmmError` becomes a failed task with ``vmm_error``.
+    """
+
+    _supports_check_mode = True
+    _supports_async = False
+
+    @abstractmethod
+    def perform(self, context: Context, arguments: dict[str, Any], *, check: bool) -> dict[str, Any]:
+        """Do the task; ``arguments`` are plain values."""
+
+    def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Entry point for Ansible."""
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        self.variables = task_vars or {}
+        arguments = plain(self._task.args)
+        try:
+            document = self.perform(self._context(), arguments, check=bool(self._task.check_mode))
+        except VmmError as failure:
+            result.update(failed=True, msg=_sentence(failure), vmm_error=plain(failure.to_document()))
+            return result
+        return {**result, **plain(document), "ansible_stats": _stats(document)}
+
+    def guest(self) -> AnsibleGuest:
+        """The guest of the task's host, or of the host it is delegated to."""
+        name = str(self._task.delegate_to or self.variables.get("inventory_hostname", ""))
+        return AnsibleGuest(self, name=name)
+
+    def _context(self) -> Context:
+        site = self.variables.get("vmm_site")
+        if not site:
+            raise UsageError(
+                "Variable 'vmm_site' is not set: the inventory is not a site of this project",
+                hint="ansible-playbook -i inventories/local/site.vmm.yml …",
+            )
+        actor = next((str(self.variables[key]) for key in _ACTOR_VARIABLES if self.variables.get(key)), "")
+        return open_context(str(site), actor=actor, progress=_show)
+
+
+class AnsibleGuest:
+    """The guest port over the connection that Ansible has for the host, become included."""
+
+    def __init__(self, action: VmmAction, *, name: str) -> None:
+        self._action = action
+        self._name = name
+
+    @property
+    def name(self) -> str:
+        """The VM's name."""
+        return self._name
+
+    def run(self, script: str, *, stdin: bytes = b"") -> GuestResult:
+        """Run a POSIX shell script as root; a non-zero status does not raise."""
+        try:
+            # Without input Ansible would ask for a terminal, which changes line ends in the output.
+            done = self._action._low_level_execute_command(script, in_data=stdin or b"\n")
+        except AnsibleConnectionFailure as failure:
+            raise self._unreachable(failure) from failure
+        return GuestResult(int(done["rc"]), str(done["stdout"]), str(done["stderr"]))
+
+    def put(self, local: Path, remote: str) -> None:
+        """Copy a file of the controller into the guest."""
+        try:
+            self._action._connection.put_file(str(local), remote)
+        except AnsibleError as failure:
+            raise self._unreachable(failure) from failure
+
+    def fetch(self, remote: str, local: Path) -> None:
+        """Copy a file of the guest to the controller."""
+        try:
+            self._action._connection.fetch_file(remote, str(local))
+        except AnsibleError as failure:
+            raise self._unreachable(failure) from failure
+
+    def _unreachable(self, failure: AnsibleError) -> GuestUnreachable:
+        return GuestUnreachable(
+            f"VM '{self._name}' could not be reached over SSH: {failure.message}",
+            hint=f"vmm vm show {self._name}",
+            details={"vm": self._name},
+        )
+
+
+def plain(value: Any) -> Any:
+    """The same value of built-in types only: Ansible marks the values it hands to plugins."""
+    return json.loads(json.dumps(value, default=str))
+
+
+def text_list(value: Any, *, name: str) -> list[str]:
+    """A list of words from a list, or from a text with commas.
+
+    Raises:
+        UsageError: it is neither.
+    """
+    if isinstance(value, str):
+        return [word.strip() for word in value.split(",") if word.strip()]
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return list(value)
+    raise UsageError(f"Variable '{name}' must be a list of names", hint=f'-e \'{{"{name}": ["vm-1"]}}\'')
+
+
+def _stats(document: dict[str, Any]) -> dict[str, Any]:
+    shown = {key: value for key, value in document.items() if key != "changed"}
+    return {"data": {"vmm": plain(shown)}, "per_host": False, "aggregate": True}
+
+
+def _sentence(failure: VmmError) -> str:
+    return f"{failure.message}. Hint: {failure.hint}" if failure.hint else failure.message
+
+
+def _show(line: str) -> None:
+    Display().display(f"{PROGRESS_MARK}{line}")

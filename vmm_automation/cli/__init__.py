@@ -1,0 +1,1 @@
+"""The `vmm` command: parse, one operation, render."""

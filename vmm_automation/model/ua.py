@@ -1,0 +1,134 @@
+"""A UA (an application offered as a service): its definition, versions and deployments."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from vmm_automation.errors import NotFound
+
+
+class DeploymentState(StrEnum):
+    """Where a version stands on a VM, in the order OMA SCOMO gives software components."""
+
+    DELIVERED = "delivered"
+    ACTIVE = "active"
+    INACTIVE = "inactive"
+    REMOVED = "removed"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Where a UA answers: a TCP port inside the guest, and an HTTP path that is healthy at 2xx-4xx."""
+
+    name: str
+    port: int
+    protocol: str = "http"
+    health: str = "/"
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """One file that a version is delivered from.
+
+    ``source`` is a path (relative to the UA definition's directory), a ``file:`` URL, or for kind
+    *pip* a pinned requirement such as ``radicale==3.2.3``; ``sha256`` is hexadecimal.
+    """
+
+    source: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class UaVersion:
+    """One version of a UA and what it is delivered from."""
+
+    version: str
+    kind: str
+    artifacts: tuple[Artifact, ...] = ()
+    packages: tuple[str, ...] = ()
+    data_version: int = 1
+
+
+@dataclass(frozen=True)
+class Requirements:
+    """What a UA needs of the terminal and of the VM."""
+
+    protocols: tuple[str, ...] = ("http",)
+    min_screen_width_px: int = 0
+    min_screen_height_px: int = 0
+    inputs: tuple[str, ...] = ()
+    audio_out: bool = False
+    min_bandwidth_kbit_s: int = 0
+    vcpus: int = 1
+    memory_mib: int = 0
+    features: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class UserData:
+    """Paths below the session account's home, by layer, and patterns that are left out."""
+
+    settings: tuple[str, ...] = ()
+    exceptions: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class UaDefinition:
+    """``inventories/<site>/uas/<id>.yml``; ``versions`` is oldest first."""
+
+    id: str
+    display_name: str
+    versions: tuple[UaVersion, ...]
+    command: tuple[str, ...] = ()
+    environment: dict[str, str] = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict)
+    endpoints: tuple[Endpoint, ...] = ()
+    user_data: UserData = UserData()
+    requirements: Requirements = Requirements()
+    start_deadline_s: int = 120
+
+    def version(self, wanted: str | None = None) -> UaVersion:
+        """The wanted version, or the newest.
+
+        Raises:
+            NotFound: the definition has no such version.
+        """
+        if wanted is None:
+            return self.versions[-1]
+        for version in self.versions:
+            if version.version == wanted:
+                return version
+        known = ", ".join(version.version for version in self.versions)
+        raise NotFound(
+            f"UA '{self.id}' has no version '{wanted}': the site defines {known}",
+            hint="vmm ua list",
+            details={"ua": self.id, "version": wanted},
+        )
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """One row of the ledger: a version of a UA on a VM."""
+
+    vm: str
+    ua: str
+    version: str
+    state: DeploymentState
+    changed_at: str
+    digest: str = ""
+    reason: str = ""
+
+    def to_document(self) -> dict[str, Any]:
+        """As shown by ``vmm ua list`` and in result documents."""
+        return {
+            "vm": self.vm,
+            "ua": self.ua,
+            "version": self.version,
+            "state": str(self.state),
+            "changed_at": self.changed_at,
+            "reason": self.reason,
+        }

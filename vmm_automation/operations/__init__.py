@@ -1,0 +1,1 @@
+"""One module per noun: decide, then act through ports."""

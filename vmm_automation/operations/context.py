@@ -1,0 +1,76 @@
+"""What every operation needs: site, places, clock, who acts, and the parts that touch the outside."""
+
+from __future__ import annotations
+
+import os
+import pwd
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vmm_automation.adapters.clock import SystemClock
+from vmm_automation.places import Places
+from vmm_automation.ports import Clock
+from vmm_automation.site import Site
+
+if TYPE_CHECKING:
+    from vmm_automation.adapters.libvirt import LibvirtHypervisor
+    from vmm_automation.images.borg import BorgStore
+    from vmm_automation.state.sqlite import SqliteStore
+
+Progress = Callable[[str], None]
+
+
+def no_progress(_line: str) -> None:
+    """Say nothing."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """One site on one controller; its parts are opened at first use, so that pure state work stays fast."""
+
+    site: Site
+    places: Places = field(default_factory=Places.from_environment)
+    clock: Clock = field(default_factory=SystemClock)
+    actor: str = ""
+    progress: Progress = no_progress
+
+    @cached_property
+    def store(self) -> SqliteStore:
+        """The state store."""
+        from vmm_automation.state.sqlite import SqliteStore
+
+        return SqliteStore.open(self.places.state_file)
+
+    @cached_property
+    def hypervisor(self) -> LibvirtHypervisor:
+        """The site's hypervisor."""
+        from vmm_automation.adapters.libvirt import LibvirtHypervisor
+
+        return LibvirtHypervisor(self.site.libvirt_uri, site=self.site.name)
+
+    @cached_property
+    def images(self) -> BorgStore:
+        """The store of User Image Files."""
+        from vmm_automation.images.borg import BorgStore
+
+        return BorgStore(self.places.user_images / "repository", key_file=self.places.user_images / "key")
+
+
+def open_context(site: Path | str, *, actor: str = "", progress: Progress = no_progress) -> Context:
+    """The context of a site directory; ``actor`` defaults to the user of this process.
+
+    Raises:
+        SiteInvalid, NotFound: the site cannot be read.
+    """
+    return Context(site=Site.load(Path(site)), actor=actor or os_user(), progress=progress)
+
+
+def os_user() -> str:
+    """The login name of this process's user, or ``uid-N`` where it has none."""
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return f"uid-{os.geteuid()}"

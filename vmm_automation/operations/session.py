@@ -1,0 +1,315 @@
+"""Opening and closing a session: select, claim, activate; begin to close, release.
+
+What happens inside the guest in between (user image, UA) is in :mod:`vmm_automation.operations.session_guest`.
+The order is chosen so that a run cut off anywhere is undone (opening) or finished (closing) by the next:
+a session's data is captured before anything is removed, and a VM is dirty from the claim on until it is
+proven clean.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from vmm_automation.adapters import endpoint as endpoints
+from vmm_automation.adapters.disks import free_port, port_is_free
+from vmm_automation.errors import Conflict, NotFound, NoVmFits, PortTaken
+from vmm_automation.model.names import check_name
+from vmm_automation.model.session import LIVE, Session, SessionState
+from vmm_automation.model.vm import VmCondition, VmFacts, VmState
+from vmm_automation.operations.context import Context
+from vmm_automation.operations.ownership import is_cut_off, run_token
+from vmm_automation.selection.outcome import Selection
+from vmm_automation.selection.select import select_vm
+from vmm_automation.state import generations, ledger, sessions, vms
+from vmm_automation.state.sessions import SeatTaken
+
+_FORWARD_ATTEMPTS = 5
+
+
+@dataclass(frozen=True)
+class Request:
+    """A request for a session; ``terminal`` is a profile's name or the profile itself."""
+
+    user: str
+    ua: str
+    terminal: str | dict[str, Any]
+    version: str = ""
+    vm: str = ""
+    avoid: Sequence[str] = field(default_factory=tuple)
+
+
+def facts(context: Context) -> list[VmFacts]:
+    """All VMs of the site with what the state store knows of them."""
+    observed = context.hypervisor.vms()
+    with context.store.reading() as tx:
+        conditions = vms.conditions(tx)
+        active = ledger.active_versions(tx)
+        live = {session.vm: session.id for session in sessions.list_sessions(tx, live_only=True)}
+    return [
+        VmFacts(
+            vm=vm,
+            condition=conditions.get(vm.name, VmCondition.DIRTY),
+            session=live.get(vm.name),
+            active_uas=dict(active.get(vm.name, {})),
+        )
+        for vm in observed
+    ]
+
+
+def select(context: Context, request: Request) -> Selection:
+    """Which VMs fit a request, best first, and why the others do not.
+
+    Raises:
+        NotFound, TerminalInvalid, SiteInvalid: the request names what does not exist or is wrong.
+        NoVmFits: none fits.
+    """
+    check_name("user", request.user)
+    definition = context.site.ua(request.ua)
+    if request.version:
+        definition.version(request.version)
+    if request.vm:
+        context.hypervisor.vm(request.vm)
+    terminal = context.site.terminal(request.terminal)
+    with context.store.reading() as tx:
+        history = sessions.list_sessions(tx, live_only=False)
+    mine = [session for session in history if session.user == request.user and session.ua == request.ua]
+    return select_vm(
+        ua=definition,
+        terminal=terminal,
+        facts=facts(context),
+        version=request.version or None,
+        wanted_vm=request.vm or None,
+        avoid=request.avoid,
+        last_vm=max(mine, key=lambda session: session.created_at).vm if mine else None,
+    )
+
+
+def reconcile(context: Context, *, check: bool = False) -> dict[str, Any]:
+    """Give up sessions whose opening was cut off, and name the running VMs that are to be cleaned."""
+    abandoned: list[str] = []
+    with context.store.reading() as tx:
+        starting = [
+            session
+            for session in sessions.list_sessions(tx, live_only=True)
+            if session.state is SessionState.STARTING and is_cut_off(session.owner)
+        ]
+    for session in starting:
+        abandoned.append(session.id)
+        if not check:
+            abandon(context, session.id, reason="the run that opened it was cut off")
+    dirty = [
+        fact.vm.name
+        for fact in facts(context)
+        if fact.condition is VmCondition.DIRTY and not fact.session and fact.vm.state is VmState.RUNNING
+    ]
+    return {"changed": bool(abandoned), "abandoned": abandoned, "dirty": dirty}
+
+
+def claim(context: Context, request: Request, *, check: bool = False) -> dict[str, Any]:
+    """Select a VM and claim its seat: in score order, so that a lost race goes to the next VM.
+
+    A user who has an active session of the UA gets that one again, unchanged.
+
+    Raises:
+        NoVmFits: no VM fits, or every one that did was taken meanwhile.
+        Conflict: the user has a session of this UA that is being opened, closed or is suspended.
+    """
+    if present := _active_already(context, request):
+        return {"changed": False, "session": present.to_document(), "vm": present.vm}
+    selection = select(context, request)
+    terminal = context.site.terminal(request.terminal)
+    explanation = selection.to_document()
+    with context.store.reading() as tx:
+        newest = generations.newest(tx, user=request.user, ua=request.ua)
+    stored = newest.number if newest else 0
+    if check:
+        return {"changed": True, "vm": selection.ranked[0].vm, "selection": explanation, "generation": stored}
+    for choice in selection.ranked:
+        try:
+            with context.store.transaction() as tx:
+                session = sessions.claim(
+                    tx,
+                    session_id=f"s-{secrets.token_hex(4)}",
+                    user=request.user,
+                    ua=request.ua,
+                    version=choice.version,
+                    vm=choice.vm,
+                    terminal=terminal.name,
+                    explanation=explanation,
+                    owner=run_token(),
+                    now=context.clock.now(),
+                )
+                vms.mark_dirty(tx, vm=choice.vm, reason=f"session {session.id}", now=context.clock.now())
+        except SeatTaken:
+            continue
+        context.progress(f"Session {session.id} is on {choice.sentence()}")
+        return {
+            "changed": True,
+            "session": session.to_document(),
+            "vm": session.vm,
+            "selection": explanation,
+            "generation": stored,
+        }
+    raise NoVmFits(
+        f"Every VM that fits UA '{request.ua}' was taken meanwhile",
+        hint="vmm session list",
+        details=explanation,
+    )
+
+
+def activate(context: Context, session_id: str, *, port: int = 0, check: bool = False) -> dict[str, Any]:
+    """Forward the UA's endpoint, wait until it answers, and call the session active.
+
+    Raises:
+        PortTaken: ``port`` was asked for and is in use.
+        Timeout: the endpoint did not answer in time.
+    """
+    session = find(context, session_id)
+    if check or session.state is SessionState.ACTIVE:
+        return {"changed": check, "session": session.to_document()}
+    definition = context.site.ua(session.ua)
+    address, chosen = "", 0
+    if definition.endpoints:
+        first = definition.endpoints[0]
+        chosen = _forward(context, session.vm, wanted=port, guest_port=first.port)
+        deadline_s = definition.start_deadline_s
+        endpoints.wait_until_healthy(first, port=chosen, clock=context.clock, deadline_s=deadline_s)
+        address = endpoints.url(first, port=chosen)
+    with context.store.transaction() as tx:
+        now = context.clock.now()
+        sessions.set_endpoint(tx, session_id=session_id, endpoint=address, port=chosen)
+        session = sessions.move_to(
+            tx,
+            session_id=session_id,
+            state=SessionState.ACTIVE,
+            expected=frozenset({SessionState.STARTING}),
+            now=now,
+        )
+    return {"changed": True, "session": session.to_document()}
+
+
+def require_port(port: int) -> None:
+    """Refuse a wanted port that is taken, before anything is begun.
+
+    Raises:
+        PortTaken: something listens on 127.0.0.1:port.
+    """
+    if port and not port_is_free(port):
+        raise PortTaken(
+            f"Port {port} of 127.0.0.1 is already in use",
+            hint="leave --port out, and a free one is chosen",
+            details={"port": port},
+        )
+
+
+def abandon(context: Context, session_id: str, *, reason: str) -> dict[str, Any]:
+    """Give up a session that could not be opened; its VM stays dirty until it is cleaned."""
+    session = find(context, session_id)
+    if not session.live:
+        return {"changed": False, "session": session.to_document()}
+    _drop_forward(context, session)
+    with context.store.transaction() as tx:
+        session = sessions.move_to(
+            tx,
+            session_id=session_id,
+            state=SessionState.FAILED,
+            expected=LIVE,
+            now=context.clock.now(),
+            reason=reason,
+        )
+    return {"changed": True, "session": session.to_document()}
+
+
+def begin_close(context: Context, session_id: str, *, check: bool = False) -> dict[str, Any]:
+    """Take a session out of use: no forward, guest running; says what is still to do.
+
+    ``steps`` of the document: ``capture`` (nothing was captured by this session yet), ``release``.
+    """
+    check_name("session", session_id)
+    with context.store.transaction(keep=not check) as tx:
+        before = sessions.get(tx, session_id=session_id)
+        if not before.live:
+            return {"changed": False, "session": before.to_document(), "steps": []}
+        if before.state is SessionState.CLOSING and before.owner and not is_cut_off(before.owner):
+            raise Conflict(
+                f"Session '{session_id}' is being closed by another run",
+                hint=f"vmm session show {session_id}",
+                details={"session": session_id, "owner": before.owner},
+            )
+        session = sessions.move_to(
+            tx,
+            session_id=session_id,
+            state=SessionState.CLOSING,
+            expected=LIVE,
+            now=context.clock.now(),
+            owner=run_token(),
+        )
+    used = before.state is not SessionState.STARTING
+    steps = ["capture", "release"] if used and not before.generation else ["release"]
+    if check:
+        return {"changed": True, "session": before.to_document(), "steps": steps}
+    _drop_forward(context, session)
+    with suppress(NotFound):  # a VM that is gone is for the caller to give up
+        context.hypervisor.resume(session.vm)
+    return {"changed": True, "session": session.to_document(), "steps": steps}
+
+
+def release(context: Context, session_id: str, *, check: bool = False) -> dict[str, Any]:
+    """End a session that is closing: its grants end, its seat is free."""
+    session = find(context, session_id)
+    if check or not session.live:
+        return {"changed": check and session.live, "session": session.to_document()}
+    with context.store.transaction() as tx:
+        session = sessions.move_to(
+            tx,
+            session_id=session_id,
+            state=SessionState.CLOSED,
+            expected=frozenset({SessionState.CLOSING}),
+            now=context.clock.now(),
+        )
+    return {"changed": True, "session": session.to_document()}
+
+
+def find(context: Context, session_id: str) -> Session:
+    """One session.
+
+    Raises:
+        InvalidName, NotFound: there is no such session.
+    """
+    check_name("session", session_id)
+    with context.store.reading() as tx:
+        return sessions.get(tx, session_id=session_id)
+
+
+def _active_already(context: Context, request: Request) -> Session | None:
+    check_name("user", request.user)
+    with context.store.reading() as tx:
+        live = sessions.live_of_user(tx, user=request.user, ua=request.ua)
+    return live if live and live.state is SessionState.ACTIVE else None
+
+
+def _forward(context: Context, vm: str, *, wanted: int, guest_port: int) -> int:
+    for _attempt in range(_FORWARD_ATTEMPTS):
+        port = wanted or free_port(taken=frozenset(each.ssh_port for each in context.hypervisor.vms()))
+        try:
+            context.hypervisor.add_forward(vm, port=port, guest_port=guest_port)
+        except PortTaken:
+            if wanted:
+                raise
+            continue
+        return port
+    raise PortTaken("No free port of 127.0.0.1 could be forwarded", hint="ss -ltn")
+
+
+def _drop_forward(context: Context, session: Session) -> None:
+    if not session.port:
+        return
+    try:
+        if context.hypervisor.vm(session.vm).state in {VmState.RUNNING, VmState.PAUSED}:
+            context.hypervisor.remove_forward(session.vm, port=session.port)
+    except NotFound:
+        return  # the VM is gone, and its forwards with it

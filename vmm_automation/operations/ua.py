@@ -1,0 +1,281 @@
+"""UA deliveries on one guest: install, update, activate, remove, start, stop and what is there.
+
+A bundle is delivered beside the versions that are there, then one link is switched to it; the version before
+stays delivered and inactive until it is removed, so going back costs one switch. Reading what a guest has
+costs one script run, changing it one more and (for a version that is not there) one file. Every function with
+``check`` reads only when ``check`` is true, and then returns as ``actions`` exactly what it would do.
+
+Results are JSON-safe: ``changed``, ``check``, ``actions`` (done, or with ``check`` planned), ``ua``,
+``version``, and where it says something ``previous``, the version that was active before.
+
+Raised by all of them: GuestUnreachable where SSH does not answer; DiskFull where the guest has no space left;
+TaskFailed with ``host``, ``step`` and ``stderr`` in its details where a step failed.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from vmm_automation.adapters.bundles import Bundle
+from vmm_automation.errors import Conflict, DiskFull, NotFound, TaskFailed
+from vmm_automation.model.names import check_name
+from vmm_automation.model.ua import UaDefinition, UaVersion
+from vmm_automation.operations import ua_scripts
+from vmm_automation.operations.ua_plans import plan_install, plan_remove, with_restart
+from vmm_automation.operations.ua_reports import GuestStatus, UaOnGuest, changes, parse_status, raise_failure
+from vmm_automation.ports import Guest
+
+#: bytes that must stay free in a guest after a delivery
+_RESERVE = 16 << 20
+#: a bundle is on the guest as it came, as a tar file and unpacked, for a moment all at once
+_COPIES = 2
+
+
+def status(guest: Guest) -> dict[str, Any]:
+    """Everything delivered to a guest: versions, which is active, what its service does; one script run."""
+    return read_status(guest).to_document()
+
+
+def read_status(guest: Guest) -> GuestStatus:
+    """The same as a value."""
+    result = guest.run(ua_scripts.status_script())
+    if result.status != 0:
+        raise_failure(result, vm=guest.name, ua="*", action="read")
+    return parse_status(result.stdout)
+
+
+def install(
+    guest: Guest,
+    *,
+    definition: UaDefinition,
+    version: UaVersion,
+    bundle: Bundle,
+    check: bool = False,
+    activate: bool = True,
+) -> dict[str, Any]:
+    """Deliver a version and make it the active one (unless ``activate`` is false); no change where it is both
+    already.
+
+    A running service of another version, or of an older delivery of the same one, is stopped for the switch
+    and started again; its port is then listened on when this returns.
+    """
+    return _install(
+        guest,
+        seen=read_status(guest),
+        definition=definition,
+        version=version,
+        bundle=bundle,
+        check=check,
+        activate=activate,
+    )
+
+
+def _install(
+    guest: Guest,
+    *,
+    seen: GuestStatus,
+    definition: UaDefinition,
+    version: UaVersion,
+    bundle: Bundle,
+    check: bool,
+    activate: bool,
+) -> dict[str, Any]:
+    actions = plan_install(seen, definition=definition, version=version, bundle=bundle, activate=activate)
+    previous = seen.ua(definition.id).active
+    if check or not actions:
+        return _result(definition.id, version.version, actions, check=check, previous=previous)
+    if "deliver" in actions:
+        _require_space(guest, seen, bundle=bundle, what=f"UA '{definition.id}' {version.version}")
+        guest.put(bundle.path, ua_scripts.incoming_path(definition.id, bundle.digest))
+    script = ua_scripts.install_script(
+        definition.id,
+        version=version.version,
+        kind=version.kind,
+        digest=bundle.digest,
+        activate=activate,
+        **_waiting(definition),
+    )
+    done = _run(guest, script, ua=definition.id, version=version.version, action="install")
+    return _result(definition.id, version.version, done, check=False, previous=previous)
+
+
+def update(
+    guest: Guest, *, definition: UaDefinition, version: UaVersion, bundle: Bundle, check: bool = False
+) -> dict[str, Any]:
+    """Install a version where another one is active; that one (``previous``) stays delivered and inactive.
+
+    Raises:
+        NotFound: no version of the UA is active on the guest.
+    """
+    seen = read_status(guest)
+    if not seen.ua(definition.id).active:
+        raise NotFound(
+            f"Cannot update UA '{definition.id}' on VM '{guest.name}': no version of it is active there",
+            hint=f"vmm ua install {definition.id} {guest.name}",
+            details={"host": guest.name, "ua": definition.id},
+        )
+    return _install(
+        guest, seen=seen, definition=definition, version=version, bundle=bundle, check=check, activate=True
+    )
+
+
+def activate(guest: Guest, *, definition: UaDefinition, version: str, check: bool = False) -> dict[str, Any]:
+    """Switch to a version that is delivered already: the way back after an update. A running service is
+    started again with it.
+
+    Raises:
+        NotFound: the version is not delivered to the guest.
+    """
+    check_name("version", version)
+    if check:
+        there = read_status(guest).ua(definition.id)
+        _require_delivered(guest, there, definition=definition, version=version)
+        planned = [] if there.active == version else [*with_restart(there, ["switch"])]
+        return _result(definition.id, version, planned, check=True, previous=there.active)
+    script = ua_scripts.switch_script(definition.id, version=version, **_waiting(definition))
+    done = _run(guest, script, ua=definition.id, version=version, action="activate")
+    return _result(definition.id, version, done, check=False)
+
+
+def remove(guest: Guest, *, ua: str, version: str | None = None, check: bool = False) -> dict[str, Any]:
+    """Remove one version, or all of a UA: what was delivered and nothing else. The session account's files
+    stay.
+
+    Debian packages go when a delivery brought them and no version of any UA on the guest needs them.
+
+    Raises:
+        Conflict: its service runs, and the active version is among those to remove.
+    """
+    check_name("UA", ua)
+    seen = read_status(guest)
+    there = seen.ua(ua)
+    versions = sorted(there.versions) if version is None else [check_name("version", version)]
+    actions = plan_remove(seen, ua=ua, versions=versions)
+    if actions and there.running and there.active in versions:
+        raise Conflict(
+            f"Cannot remove UA '{ua}' from VM '{guest.name}': its service runs",
+            hint="vmm session list",
+            details={"host": guest.name, "ua": ua, "version": there.active},
+        )
+    if check or not actions:
+        return _result(ua, version, actions, check=check, previous=there.active)
+    script = ua_scripts.remove_script(ua, versions=versions)
+    done = _run(guest, script, ua=ua, version=version or "", action="remove")
+    return _result(ua, version, done or actions, check=False, previous=there.active)
+
+
+def start(guest: Guest, *, definition: UaDefinition, version: str, check: bool = False) -> dict[str, Any]:
+    """Start a delivered version and wait until all its endpoints' ports are listened on; no change if it runs
+    already.
+
+    A version that is delivered but inactive is activated first.
+
+    Raises:
+        NotFound: the version is not delivered to the guest.
+        Conflict: another version runs, or the UA has no command.
+        Timeout: a port was not listened on within ``start_deadline_s``; the service was stopped again.
+        TaskFailed: the service ended; the end of its journal is in ``details['stderr']``.
+    """
+    check_name("version", version)
+    if not definition.command:
+        raise Conflict(
+            f"Cannot start UA '{definition.id}': it has no command, so there is nothing to start",
+            hint="set 'command' in its definition",
+            details={"host": guest.name, "ua": definition.id, "version": version},
+        )
+    if check:
+        there = read_status(guest).ua(definition.id)
+        _require_delivered(guest, there, definition=definition, version=version)
+        if there.running and there.active != version:
+            raise Conflict(
+                f"Cannot start UA '{definition.id}' {version} on VM '{guest.name}': {there.active} runs",
+                hint="vmm session list",
+                details={"host": guest.name, "ua": definition.id, "version": there.active},
+            )
+        running = there.running and there.active == version
+        planned = [] if running else [*([] if there.active == version else ["switch"]), "start"]
+        return _result(definition.id, version, planned, check=True)
+    script = ua_scripts.start_script(definition.id, version=version, **_waiting(definition))
+    done = _run(guest, script, ua=definition.id, version=version, action="start")
+    return _result(definition.id, version, done, check=False)
+
+
+def stop(guest: Guest, *, ua: str, check: bool = False) -> dict[str, Any]:
+    """Stop a UA's service; no change if it does not run."""
+    check_name("UA", ua)
+    if check:
+        there = read_status(guest).ua(ua)
+        planned = ["stop"] if there.running else ["reset"] if there.service == "failed" else []
+        return _result(ua, there.active or None, planned, check=True)
+    done = _run(guest, ua_scripts.stop_script(ua), ua=ua, version="", action="stop")
+    return _result(ua, None, done, check=False)
+
+
+def base_package_status(guest: Guest, *, base_digest: str, directory: Path) -> Path:
+    """A copy of the package list of the guest's base image, brought once per base image and kept below
+    ``directory``.
+
+    It comes from a guest because every guest has it, whichever way its base image was made; a guest that has
+    received packages keeps the list from before.
+    """
+    kept = directory / f"dpkg-status-{check_name('base image', base_digest)}"
+    if kept.is_file():
+        return kept
+    directory.mkdir(parents=True, exist_ok=True)
+    script = f"cat {ua_scripts.BASE_STATUS} 2>/dev/null || cat {ua_scripts.DPKG_STATUS}"
+    result = guest.run(script)
+    if result.status != 0 or "Package: dpkg\n" not in result.stdout:
+        raise TaskFailed(
+            f"Cannot read the package list of VM '{guest.name}'",
+            hint=f"vmm vm show {guest.name}",
+            details={"host": guest.name, "step": "packages", "stderr": result.stderr[-2000:]},
+        )
+    with tempfile.NamedTemporaryFile("w", dir=directory, prefix=".dpkg-status-", delete=False) as file:
+        file.write(result.stdout)
+    return Path(file.name).replace(kept)
+
+
+def _require_space(guest: Guest, seen: GuestStatus, *, bundle: Bundle, what: str) -> None:
+    needed = bundle.size + _COPIES * bundle.unpacked_size + _RESERVE
+    if seen.free_bytes < needed:
+        raise DiskFull(
+            f"Cannot deliver {what} to VM '{guest.name}': it needs {needed >> 20} MiB free "
+            f"on the guest's disk and there are {seen.free_bytes >> 20} MiB",
+            hint=f"vmm ua list {guest.name}",
+            details={"host": guest.name, "step": "deliver", "needed": needed, "free": seen.free_bytes},
+        )
+
+
+def _require_delivered(guest: Guest, there: UaOnGuest, *, definition: UaDefinition, version: str) -> None:
+    if version not in there.versions:
+        raise NotFound(
+            f"UA '{definition.id}' {version} is not delivered to VM '{guest.name}'",
+            hint=f"vmm ua install {definition.id} {guest.name}",
+            details={"host": guest.name, "ua": definition.id, "version": version},
+        )
+
+
+def _waiting(definition: UaDefinition) -> dict[str, Any]:
+    return {
+        "ports": [endpoint.port for endpoint in definition.endpoints],
+        "deadline_s": definition.start_deadline_s,
+    }
+
+
+def _run(guest: Guest, script: str, *, ua: str, version: str, action: str) -> list[str]:
+    result = guest.run(script)
+    if result.status != 0:
+        raise_failure(result, vm=guest.name, ua=ua, version=version, action=action)
+    return changes(result.stdout)
+
+
+def _result(
+    ua: str, version: str | None, actions: list[str], *, check: bool, previous: str = ""
+) -> dict[str, Any]:
+    document: dict[str, Any] = {"ua": ua, "version": version, "changed": bool(actions), "check": check}
+    document["actions"] = actions
+    if previous and previous != version:
+        document["previous"] = previous
+    return document

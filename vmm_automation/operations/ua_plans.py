@@ -1,0 +1,44 @@
+"""What UA deliveries have to do, from what a guest has: pure, and exactly what a check reports."""
+
+from __future__ import annotations
+
+from vmm_automation.adapters.bundles import Bundle
+from vmm_automation.model.ua import UaDefinition, UaVersion
+from vmm_automation.operations.ua_reports import GuestStatus, UaOnGuest
+
+
+def plan_install(
+    seen: GuestStatus, *, definition: UaDefinition, version: UaVersion, bundle: Bundle, activate: bool = True
+) -> list[str]:
+    """What an installation has to do, in order: pure."""
+    there = seen.ua(definition.id)
+    deliver = there.versions.get(version.version) != bundle.digest
+    active = there.active == version.version
+    actions = ["deliver"] if deliver else []
+    if activate or active:
+        if version.kind == "deb" and (deliver or not active):
+            actions.append("install_packages")
+        if there.unit_sha256 != bundle.unit_sha256:
+            actions.append("install_unit" if bundle.unit_sha256 else "remove_unit")
+        if not active:
+            actions.append("switch")
+        if deliver or not active:
+            return with_restart(there, actions)
+    return actions
+
+
+def plan_remove(seen: GuestStatus, *, ua: str, versions: list[str]) -> list[str]:
+    """What a removal has to do, in order: pure."""
+    there = seen.ua(ua)
+    actions = ["remove_unit"] if there.active in versions and there.unit_sha256 else []
+    actions += [f"remove {version}" for version in versions if version in there.versions]
+    if there.unfinished:
+        actions.append("remove_unfinished")
+    if seen.orphans(without=[(ua, version) for version in versions]):
+        actions.append("purge_packages")
+    return actions
+
+
+def with_restart(there: UaOnGuest, actions: list[str]) -> list[str]:
+    """With the stop and the start that a running service needs."""
+    return ["stop", *actions, "start"] if there.active and there.running and actions else actions

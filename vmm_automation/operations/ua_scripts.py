@@ -1,0 +1,79 @@
+"""The scripts that UA operations run in a guest: one per operation, values quoted, steps from
+``ua_shell.py``.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+
+from vmm_automation.adapters.ua_unit import GUEST_ROOT, unit_name
+from vmm_automation.operations import ua_shell
+
+#: exit status of a script that stopped on purpose; it has printed a ``refused`` line
+REFUSED = 75
+DPKG_STATUS = "/var/lib/dpkg/status"
+BASE_STATUS = "/opt/vmm/dpkg-status.base"
+
+
+def status_script() -> str:
+    """Reads back what is delivered, what is active and what runs; changes nothing."""
+    return f"root={GUEST_ROOT}\n{ua_shell.PRELUDE}{ua_shell.STATUS}"
+
+
+def install_script(
+    ua: str, *, version: str, kind: str, digest: str, activate: bool, ports: Sequence[int], deadline_s: int
+) -> str:
+    """Unpacks the bundle that lies at :func:`incoming_path` unless it is there already; activates it if
+    asked.
+    """
+    values = {
+        "version": version,
+        "kind": kind,
+        "digest": digest,
+        "activate": "yes" if activate else "no",
+        "incoming": incoming_path(ua, digest),
+        **_waiting(ports, deadline_s),
+    }
+    return _script(ua, values, ua_shell.SERVICE, ua_shell.DELIVER, ua_shell.ACTIVATE, ua_shell.INSTALL)
+
+
+def switch_script(ua: str, *, version: str, ports: Sequence[int], deadline_s: int) -> str:
+    """Makes a delivered version the active one; a running service is started again with it."""
+    values = {"version": version, **_waiting(ports, deadline_s)}
+    return _script(ua, values, ua_shell.SERVICE, ua_shell.ACTIVATE, ua_shell.SWITCH)
+
+
+def start_script(ua: str, *, version: str, ports: Sequence[int], deadline_s: int) -> str:
+    """Starts a delivered version and waits until it listens."""
+    values = {"version": version, **_waiting(ports, deadline_s)}
+    return _script(ua, values, ua_shell.SERVICE, ua_shell.ACTIVATE, ua_shell.START)
+
+
+def stop_script(ua: str) -> str:
+    """Stops the service if it runs."""
+    return _script(ua, {}, ua_shell.SERVICE, ua_shell.STOP)
+
+
+def remove_script(ua: str, *, versions: Sequence[str]) -> str:
+    """Removes versions and whatever only they needed."""
+    return _script(ua, {"versions": " ".join(versions)}, ua_shell.SERVICE, ua_shell.REMOVE)
+
+
+def incoming_path(ua: str, digest: str) -> str:
+    """Where a bundle is put before it is unpacked: a directory that the session account cannot enter."""
+    return f"/root/.vmm-incoming-{ua}@{digest[:16]}"
+
+
+def _waiting(ports: Sequence[int], deadline_s: int) -> dict[str, str]:
+    return {"ports": " ".join(f"{port:04X}" for port in ports), "deadline": str(deadline_s)}
+
+
+def _script(ua: str, values: dict[str, str], *parts: str) -> str:
+    home = f"{GUEST_ROOT}/{ua}"
+    named = {"ua": ua, "root": GUEST_ROOT, "home": home, "unit": unit_name(ua)}
+    named["unit_file"] = f"/etc/systemd/system/{unit_name(ua)}"
+    if "version" in values:
+        named["target"] = f"{home}/{values['version']}"
+    assignments = "".join(f"{name}={shlex.quote(value)}\n" for name, value in (named | values).items())
+    return assignments + ua_shell.PRELUDE + ua_shell.LOCK + "".join(parts)

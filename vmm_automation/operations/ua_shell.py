@@ -1,0 +1,306 @@
+"""The shell text of UA deliveries: functions and steps, put together by ``ua_scripts.py``.
+
+A script reports on stdout in lines of tab-separated words that start with ``vmm``: ``step`` (what it is
+about to do), ``did`` (what it changed) and ``refused`` (why it stopped, with status 75). Whatever it is
+interrupted at, running it again finishes the work: what counts is put in place by renames, and names with
+a leading dot are never taken for delivered versions.
+
+Layout in the guest::
+
+    /opt/vmm/ua/<ua>/<version>/     a bundle's content and .vmm-digest, which says that it is whole
+    /opt/vmm/ua/<ua>/current        link to the active version
+    /opt/vmm/packages.added         Debian packages that deliveries brought
+    /opt/vmm/dpkg-status.base       the package list before the first of them
+    /etc/systemd/system/vmm-ua-<ua>.service
+"""
+
+from __future__ import annotations
+
+PRELUDE = """\
+set -eu
+umask 022
+export LC_ALL=C DEBIAN_FRONTEND=noninteractive
+added=/opt/vmm/packages.added
+base_status=/opt/vmm/dpkg-status.base
+say() { printf 'vmm\\t%s\\t%s\\n' "$1" "$2"; }
+refuse() { say refused "$1"; exit 75; }
+
+# The first line of file $1; nothing where it is not there.
+line_of() { line=; [ ! -f "$1" ] || read -r line <"$1" || :; }
+
+# The version that is active.
+current_of() { line=$(readlink "$home/current" 2>/dev/null || :); }
+
+# Packages that a delivery brought and that no version on this guest needs any more, one per line.
+orphans() {
+    [ -s "$added" ] || return 0
+    cat "$root"/*/*/.vmm-packages 2>/dev/null | awk -v added="$added" '
+        { needed[$1] = 1 }
+        END { while ((getline name < added) > 0) if (!(name in needed)) print name }'
+}
+"""
+
+LOCK = """
+exec 9>/run/vmm-ua.lock
+flock -w 120 9 || refuse busy
+"""
+
+SERVICE = """
+running() {
+    case $(systemctl is-active "$unit" || :) in
+        active | activating | reloading | deactivating) return 0 ;;
+        *) return 1 ;;
+    esac
+}
+
+stop_service() {
+    say step stop
+    systemctl stop "$unit"
+    say did stop
+}
+
+# systemd forgets a unit file that was changed between two runs unless it is told: the mark outlives an
+# interruption.
+reload_units() {
+    say step reload
+    systemctl daemon-reload
+    rm -f "$home/.reload"
+}
+
+# What the unit wrote since this script began to start it.
+show_journal() {
+    read -r now _ </proc/uptime
+    since=-$((${now%.*} - began + 1))s
+    journalctl --unit "$unit" --since "$since" --lines 20 --output cat --no-pager --quiet >&2 || :
+}
+
+# Starts the unit and waits until every port of $ports (hexadecimal) is listened on, or the unit has ended.
+start_service() {
+    say step start
+    read -r now _ </proc/uptime
+    began=${now%.*}
+    systemctl start "$unit" || { show_journal; exit 1; }
+    say step listen
+    for port in $ports; do
+        until grep -Eqs "^ *[0-9]+: [0-9A-F]+:$port [0-9A-F]+:0000 0A " /proc/net/tcp /proc/net/tcp6; do
+            procs=/sys/fs/cgroup/system.slice/$unit/cgroup.procs
+            if ! { [ -f "$procs" ] && read -r _ <"$procs"; } 2>/dev/null; then
+                show_journal
+                refuse ended
+            fi
+            read -r now _ </proc/uptime
+            if [ "${now%.*}" -ge "$((began + deadline))" ]; then
+                show_journal
+                systemctl stop "$unit" || :
+                refuse deadline
+            fi
+            sleep 0.1
+        done
+    done
+    say did start
+}
+"""
+
+DELIVER = """
+deliver() {
+    say step unpack
+    staging=$home/.staging-$version
+    rm -rf "$home"/.staging-* "$home"/.old-*
+    mkdir -p "$staging"
+    # A disk that is full stays as full as it was.
+    trap 'rm -rf "$staging" "$incoming"' EXIT
+    gzip -dc "$incoming" >"$staging/.tar"
+    sum=$(sha256sum "$staging/.tar")
+    [ "${sum%% *}" = "$digest" ] || refuse altered
+    tar -x --no-same-owner -f "$staging/.tar" -C "$staging"
+    rm -f "$staging/.tar"
+    if [ "$kind" = pip ]; then
+        say step compile
+        # The service's account cannot write byte-code here: without this every start would compile everything
+        # again.
+        python3 -m compileall -q -j "$(nproc)" -s "$staging" -p "$target" "$staging/app" >&2 || :
+    fi
+    say step keep
+    echo "$digest" >"$staging/.vmm-digest"
+    sync -f "$staging"
+    [ ! -e "$target" ] || mv -T "$target" "$home/.old-$version"
+    mv -T "$staging" "$target"
+    trap - EXIT
+    rm -rf "$home/.old-$version" /root/.vmm-incoming-"$ua"@*
+    say did deliver
+}
+"""
+
+ACTIVATE = """
+install_packages() {
+    say step packages
+    installed=/run/vmm-ua.installed
+    dpkg-query -W -f '${Package} ${Version} ${db:Status-Status}\\n' >"$installed"
+    missing=$(awk 'FILENAME == ARGV[1] { have[$0] = 1; next } !(($0 " installed") in have)' \\
+        "$installed" "$target/.vmm-packages")
+    if [ -n "$missing" ]; then
+        if [ ! -e "$base_status" ]; then
+            cp /var/lib/dpkg/status "$base_status.new"
+            mv -T "$base_status.new" "$base_status"
+        fi
+        # Recorded before they are there: an interrupted installation can be taken back as well.
+        {
+            [ ! -f "$added" ] || cat "$added"
+            awk 'FILENAME == ARGV[1] { if ($3 == "installed") have[$1] = 1; next }
+                !($1 in have) { print $1 }' "$installed" "$target/.vmm-packages"
+        } | sort -u >"$added.new"
+        mv -T "$added.new" "$added"
+        say step dpkg
+        dpkg --install --force-downgrade --skip-same-version "$target"/packages/*.deb >&2
+        say did install_packages
+    fi
+    rm -f "$installed"
+}
+
+activate() {
+    [ ! -d "$target/packages" ] || install_packages
+    say step unit
+    if [ -f "$target/.vmm-unit" ] && ! cmp -s "$target/.vmm-unit" "$unit_file"; then
+        : >"$home/.reload"
+        cp "$target/.vmm-unit" "$unit_file.new"
+        mv -T "$unit_file.new" "$unit_file"
+        say did install_unit
+    elif [ ! -f "$target/.vmm-unit" ] && [ -f "$unit_file" ]; then
+        : >"$home/.reload"
+        rm -f "$unit_file"
+        say did remove_unit
+    fi
+    [ ! -e "$home/.reload" ] || reload_units
+    say step switch
+    current_of
+    if [ "$line" != "$version" ]; then
+        ln -sfn "$version" "$home/.current"
+        mv -T "$home/.current" "$home/current"
+        say did switch
+    fi
+}
+"""
+
+INSTALL = """
+line_of "$target/.vmm-digest"
+present=$line
+current_of
+[ "$line" != "$version" ] || activate=yes
+again=no
+if [ "$activate" = yes ] && { [ "$present" != "$digest" ] || [ "$line" != "$version" ]; }; then
+    # Nothing is changed below a running service.
+    if [ -n "$line" ] && running; then stop_service; again=yes; fi
+fi
+[ "$present" = "$digest" ] || deliver
+[ "$activate" = no ] || activate
+[ "$again" = no ] || start_service
+"""
+
+SWITCH = """
+line_of "$target/.vmm-digest"
+[ -n "$line" ] || refuse absent
+current_of
+again=no
+if [ -n "$line" ] && [ "$line" != "$version" ] && running; then stop_service; again=yes; fi
+activate
+[ "$again" = no ] || start_service
+"""
+
+START = """
+line_of "$target/.vmm-digest"
+[ -n "$line" ] || refuse absent
+current_of
+if running; then
+    [ "$line" = "$version" ] || refuse running
+    exit 0
+fi
+[ "$line" = "$version" ] || activate
+[ ! -e "$home/.reload" ] || reload_units
+[ -f "$unit_file" ] || refuse toolonly
+start_service
+"""
+
+STOP = """
+if [ -f "$unit_file" ]; then
+    case $(systemctl is-active "$unit" || :) in
+        inactive | unknown) ;;
+        failed) say step reset; systemctl reset-failed "$unit"; say did reset ;;
+        *) stop_service ;;
+    esac
+fi
+"""
+
+REMOVE = """
+current_of
+active=$line
+for version in $versions; do
+    if [ "$version" = "$active" ]; then
+        ! running || refuse running
+        say step deactivate
+        if [ -f "$unit_file" ]; then
+            : >"$home/.reload"
+            rm -f "$unit_file"
+            say did remove_unit
+        fi
+        rm -f "$home/current"
+    fi
+    if [ -e "$home/$version" ]; then
+        say step remove
+        rm -rf "$home/.old-$version"
+        mv -T "$home/$version" "$home/.old-$version"
+        say did "remove $version"
+    fi
+done
+[ ! -e "$home/.reload" ] || reload_units
+rm -rf "$home"/.staging-* "$home"/.old-* "$home/.current" /root/.vmm-incoming-"$ua"@*
+say step packages
+gone=$(orphans)
+if [ -n "$gone" ]; then
+    # shellcheck disable=SC2086
+    dpkg --purge $gone >&2
+    say did purge_packages
+fi
+if [ -f "$added" ]; then
+    say step record
+    cat "$root"/*/*/.vmm-packages 2>/dev/null | awk '{ print $1 }' | sort -u >"$added.needed"
+    { grep -Fx -f "$added.needed" "$added" || :; } >"$added.new"
+    rm -f "$added.needed"
+    if [ -s "$added.new" ]; then
+        mv -T "$added.new" "$added"
+    else
+        rm -f "$added.new" "$added" "$base_status"
+    fi
+fi
+rmdir "$home" "$root" /opt/vmm 2>/dev/null || :
+"""
+
+STATUS = """
+df -Pk /opt | { read -r _; read -r _ _ _ free _; say free "$free"; }
+for home in "$root"/*/; do
+    [ -d "$home" ] || continue
+    home=${home%/}
+    ua=${home##*/}
+    say ua "$ua"
+    current_of
+    [ -z "$line" ] || say current "$ua	$line"
+    for target in "$home"/*/; do
+        target=${target%/}
+        if [ -L "$target" ] || [ ! -d "$target" ]; then continue; fi
+        line_of "$target/.vmm-digest"
+        [ -z "$line" ] || say version "$ua	${target##*/}	$line"
+        [ ! -f "$target/.vmm-packages" ] || while read -r name _; do
+            say needs "$ua	${target##*/}	$name"
+        done <"$target/.vmm-packages"
+    done
+    for left in "$home"/.staging-* "$home"/.old-* "$home"/.reload; do
+        [ ! -e "$left" ] || say unfinished "$ua	${left##*/}"
+    done
+done
+cd /etc/systemd/system
+set -- vmm-ua-*.service
+if [ -f "$1" ]; then
+    sha256sum "$@" | while read -r sum file; do say unit "$file	$sum"; done
+    { systemctl is-active "$@" || :; } | for file in "$@"; do read -r state; say service "$file	$state"; done
+fi
+[ ! -f "$added" ] || while read -r name; do say added "$name"; done <"$added"
+"""

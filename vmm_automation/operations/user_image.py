@@ -1,0 +1,291 @@
+"""User Image Files in a guest: capture, deploy, clean; and what each of them would do.
+
+Each takes one script run and at most one transfer. None writes the state store: the operation that closes
+a session records the generation, in its own transaction, once :func:`capture` has returned and the archive
+is in the image store. An archive that no row names is left by a kill in between and may be deleted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from vmm_automation.errors import ArtifactInvalid, GuestUnreachable, TaskFailed
+from vmm_automation.images.archive import ArchivePolicy, read_archive, shown
+from vmm_automation.images.borg import BorgStore, archive_name
+from vmm_automation.images.layers import below_home, declared, exclude_patterns, layer_of, outermost
+from vmm_automation.images.manifest import to_generation, verify
+from vmm_automation.model.image import Manifest
+from vmm_automation.model.times import to_text
+from vmm_automation.model.ua import UaDefinition
+from vmm_automation.operations.user_image_scripts import (
+    SessionAccount,
+    capture_script,
+    clean_script,
+    deploy_script,
+    printed,
+)
+from vmm_automation.ports import Clock, Guest, GuestResult
+
+__all__ = [
+    "ImagePlan",
+    "capture",
+    "clean",
+    "deploy",
+    "plan_capture",
+    "plan_clean",
+    "plan_deploy",
+    "to_generation",
+]
+
+_SESSION_ACCOUNT = SessionAccount()
+_DIFFERENT = 5
+_LISTED = re.compile(r"^(?:[dlo] |f [0-7]+ |[0-9a-f]{64}  )")
+_SHOWN_LEFTOVERS = 20
+
+
+@dataclass(frozen=True)
+class ImagePlan:
+    """What an operation would do; ``changed`` tells whether it would change anything."""
+
+    changed: bool
+    actions: tuple[str, ...]
+
+
+def capture(
+    guest: Guest,
+    *,
+    user: str,
+    ua: UaDefinition,
+    version: str,
+    session: str,
+    fence: int,
+    parent: int,
+    number: int,
+    spool: Path,
+    images: BorgStore,
+    clock: Clock,
+    account: SessionAccount = _SESSION_ACCOUNT,
+    policy: ArchivePolicy | None = None,
+) -> tuple[Manifest, str]:
+    """Put a user's data of one UA into the image store as generation ``number``; returns its archive's name.
+
+    ``consistency`` of the manifest is ``stopped`` when no process of the account ran before and after
+    and no file changed while it was read, else ``live``. Nothing to capture is a generation too.
+
+    Raises:
+        TaskFailed: tar failed in the guest, or its tar changed on the way.
+        ArtifactInvalid: the tar holds what an image may not hold.
+        DiskFull: no space is left below ``spool`` or in the store; nothing is recorded.
+    """
+    policy = policy or ArchivePolicy(home=account.home)
+    layers = declared(ua.user_data)
+    captured_at = to_text(clock.now())
+    operation = secrets.token_hex(8)
+    spool.mkdir(mode=0o700, parents=True, exist_ok=True)
+    tar = spool / f"capture-{operation}.tar"
+    try:
+        consistency = _fetch_archive(
+            guest, ua=ua, layers=layers, account=account, operation=operation, into=tar, policy=policy
+        )
+        manifest = Manifest(
+            user=user,
+            ua=ua.id,
+            ua_version=version,
+            data_version=ua.version(version).data_version,
+            generation=number,
+            parent=parent,
+            session=session,
+            fence=fence,
+            captured_at=captured_at,
+            consistency=consistency,
+            files=read_archive(tar, policy=policy, layer=lambda path: layer_of(layers, path)),
+        )
+        archive = archive_name(user=user, ua=ua.id, number=number, session=session)
+        images.write(archive, tar=tar, manifest=manifest)
+    finally:
+        tar.unlink(missing_ok=True)
+    return manifest, archive
+
+
+def plan_capture(guest: Guest, *, ua: UaDefinition, account: SessionAccount = _SESSION_ACCOUNT) -> ImagePlan:
+    """What :func:`capture` would read now; the guest is not changed.
+
+    Raises:
+        TaskFailed: the guest could not be looked through.
+    """
+    script = capture_script(
+        account,
+        operation=secrets.token_hex(8),
+        paths=outermost(declared(ua.user_data)),
+        excludes=exclude_patterns(ua.user_data),
+        count_only=True,
+    )
+    count = _succeeded(guest, guest.run(script), doing="count the user data").stdout.strip()
+    return ImagePlan(changed=True, actions=(f"capture {count} files, directories and links",))
+
+
+def deploy(
+    guest: Guest,
+    *,
+    tar: Path,
+    manifest: Manifest,
+    ua: UaDefinition,
+    session: str,
+    account: SessionAccount = _SESSION_ACCOUNT,
+    policy: ArchivePolicy | None = None,
+) -> None:
+    """Put a generation into a guest's session home and prove that it is there.
+
+    Every path that the UA declares or the generation holds is replaced as a whole, and removed where the
+    generation does not have it. Killed at any point, it may be repeated.
+
+    Raises:
+        ArtifactInvalid: the tar is not what the manifest says; nothing was sent.
+        TaskFailed: the guest could not unpack it or holds something else; its home is as it was.
+    """
+    verify(tar, manifest, policy=policy or ArchivePolicy(home=account.home))
+    operation = secrets.token_hex(8)
+    with tar.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    script = deploy_script(
+        account,
+        operation=operation,
+        paths=_switched(ua, manifest),
+        archive_digest=digest,
+        entries=manifest.files,
+    )
+    guest.put(tar, account.archive(operation))
+    result = guest.run(script)
+    doing = (
+        f"deploy generation {manifest.generation} of {manifest.user}/{manifest.ua} for session '{session}'"
+    )
+    if result.status == _DIFFERENT:
+        _refuse_difference(guest, result, manifest=manifest, doing=doing)
+    _succeeded(guest, result, doing=doing)
+
+
+def plan_deploy(manifest: Manifest, *, ua: UaDefinition) -> ImagePlan:
+    """What :func:`deploy` would do; needs no guest."""
+    held = outermost(entry.path for entry in manifest.files)
+    actions = [f"{'replace' if path in held else 'remove'} {path}" for path in _switched(ua, manifest)]
+    return ImagePlan(changed=bool(actions), actions=tuple(actions))
+
+
+def clean(guest: Guest, *, account: SessionAccount = _SESSION_ACCOUNT) -> None:
+    """Remove all of a user's data from a guest, and prove it in the same run.
+
+    Ends the account's processes, makes its home anew, and empties every place where an account may write.
+    The UA must be stopped first: a service that restarts itself is found again and fails this.
+
+    Raises:
+        TaskFailed: something of the user is left; ``details['left']`` lists up to 20 of it.
+    """
+    script = clean_script(account)
+    result = _succeeded(guest, guest.run(script), doing="remove the user's data")
+    left = _leftovers(result, account=account)
+    if left:
+        raise TaskFailed(
+            f"Cannot remove the user's data from VM '{guest.name}': "
+            f"{len(left)} items are left, first {shown(left[0])}",
+            hint=f"vmm vm rebuild {guest.name}",
+            details={"host": guest.name, "task": "clean", "left": left[:_SHOWN_LEFTOVERS]},
+        )
+
+
+def plan_clean(guest: Guest, *, account: SessionAccount = _SESSION_ACCOUNT) -> ImagePlan:
+    """What :func:`clean` would remove now; the guest is not changed.
+
+    Raises:
+        TaskFailed: the guest could not be looked through.
+    """
+    script = clean_script(account, check=True)
+    result = _succeeded(guest, guest.run(script), doing="look for the user's data")
+    actions = tuple(f"remove {found}" for found in _leftovers(result, account=account))
+    return ImagePlan(changed=bool(actions), actions=actions)
+
+
+def _leftovers(result: GuestResult, *, account: SessionAccount) -> list[str]:
+    """What the clean script printed, with diff's words for an additional path made a path."""
+    only = re.compile(rf"^Only in ({re.escape(account.home)}[^:]*): ")
+    return [only.sub(r"path \1/", line) for line in result.stdout.splitlines()]
+
+
+def _fetch_archive(
+    guest: Guest,
+    *,
+    ua: UaDefinition,
+    layers: dict[str, str],
+    account: SessionAccount,
+    operation: str,
+    into: Path,
+    policy: ArchivePolicy,
+) -> str:
+    """Bring the tar to the controller, whole; returns its consistency. Nothing stays in the guest."""
+    script = capture_script(
+        account, operation=operation, paths=outermost(layers), excludes=exclude_patterns(ua.user_data)
+    )
+    doing = f"capture the user data of UA '{ua.id}'"
+    made = _answers(_succeeded(guest, guest.run(script), doing=doing))
+    remote = account.archive(operation)
+    try:
+        limit = 2 * policy.max_bytes  # headers come on top of content
+        if int(made["size"]) > limit:
+            raise ArtifactInvalid(
+                f"User image of UA '{ua.id}' on VM '{guest.name}' refused: "
+                f"its tar has {made['size']} bytes, more than {limit}",
+                hint="exclude large paths under user_data.exclude in the UA definition",
+                details={"host": guest.name, "size": int(made["size"])},
+            )
+        guest.fetch(remote, into)
+    finally:
+        _forget(guest, remote)
+    with into.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if digest != made["sha256"]:
+        _fail(guest, doing=doing, reason="the tar changed on its way to the controller")
+    return made["consistency"]
+
+
+def _forget(guest: Guest, remote: str) -> None:
+    """Remove a temporary file; where the guest is gone the next operation on it does so."""
+    try:
+        guest.run(f"rm -f '{remote}'")
+    except GuestUnreachable:
+        return
+
+
+def _switched(ua: UaDefinition, manifest: Manifest) -> tuple[str, ...]:
+    """What is replaced: declared paths, and what an older definition declared and the generation holds."""
+    held = outermost(entry.path for entry in manifest.files)
+    return outermost([*declared(ua.user_data), *(below_home(path) for path in held)])
+
+
+def _refuse_difference(guest: Guest, result: GuestResult, *, manifest: Manifest, doing: str) -> NoReturn:
+    unlike = set(printed(manifest.files)) ^ set(result.stdout.splitlines())
+    paths = sorted(_LISTED.sub("", line) for line in unlike)
+    first = f"path '{paths[0]}'" if paths else "the order of paths"
+    _fail(guest, doing=doing, reason=f"the guest holds something else than the manifest: {first}")
+
+
+def _succeeded(guest: Guest, result: GuestResult, *, doing: str) -> GuestResult:
+    if result.status != 0:
+        lines = [line.strip() for line in result.stderr.splitlines() if line.strip()]
+        _fail(guest, doing=doing, reason=lines[-1] if lines else f"status {result.status}")
+    return result
+
+
+def _fail(guest: Guest, *, doing: str, reason: str) -> NoReturn:
+    raise TaskFailed(
+        f"Cannot {doing} on VM '{guest.name}': {reason}",
+        hint=f"vmm vm show {guest.name}",
+        details={"host": guest.name, "task": doing, "reason": reason},
+    )
+
+
+def _answers(result: GuestResult) -> dict[str, str]:
+    return dict(line.split(" ", 1) for line in result.stdout.splitlines() if " " in line)

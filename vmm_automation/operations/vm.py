@@ -1,0 +1,199 @@
+"""VMs as linked clones: create, start, stop, rebuild, delete, each for a list of names at once.
+
+Every verb ends in the asked-for state whatever an interrupted run left, and says per VM what it did and
+how long each phase took. Several VMs are worked on at the same time; a lock per VM keeps two runs apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from vmm_automation.adapters.lockfile import exclusive
+from vmm_automation.errors import Conflict, Partial, UsageError, VmmError
+from vmm_automation.model.names import check_name
+from vmm_automation.model.vm import VmState
+from vmm_automation.operations.context import Context
+from vmm_automation.operations.vm_work import Work, create, prepare, remove, shut_down, start
+from vmm_automation.state import ledger, sessions, vms
+
+_PARALLEL = 4
+
+
+def present(context: Context, names: Sequence[str], *, profile: str, check: bool = False) -> dict[str, Any]:
+    """Make VMs of a profile exist, run and answer over SSH.
+
+    Raises:
+        NotFound, SiteInvalid: no such profile, or it is wrong.
+        Conflict: a VM exists with another profile.
+        Partial: some VMs could be made and some not; those that failed left nothing behind.
+        Timeout, GuestUnreachable, DiskFull, ...: the one VM, or every VM, failed that way.
+    """
+    wanted = context.site.profile(profile)
+    context.site.base_image(wanted.base_image)
+
+    def plan(work: Work) -> str:
+        vm = work.existing()
+        if vm and vm.profile != profile:
+            raise Conflict(
+                f"VM '{work.name}' exists with profile '{vm.profile}', not '{profile}'",
+                hint=f"vmm vm delete {work.name}",
+                details={"vm": work.name, "profile": vm.profile},
+            )
+        if vm is None:
+            return "create"
+        return "" if vm.ready and vm.state is VmState.RUNNING else "start"
+
+    def act(work: Work, action: str) -> None:
+        if action == "create":
+            create(work, wanted)
+        else:
+            start(work)
+
+    if not check:
+        prepare(context, wanted)
+    return _for_each(context, names, plan=plan, act=act, check=check)
+
+
+def started(context: Context, names: Sequence[str], *, check: bool = False) -> dict[str, Any]:
+    """Make VMs run and answer over SSH."""
+
+    def plan(work: Work) -> str:
+        vm = context.hypervisor.vm(work.name)
+        return "" if vm.state is VmState.RUNNING and vm.ready else "start"
+
+    return _for_each(context, names, plan=plan, act=lambda work, _action: start(work), check=check)
+
+
+def stopped(
+    context: Context, names: Sequence[str], *, force: bool = False, check: bool = False
+) -> dict[str, Any]:
+    """Shut VMs down gracefully; with ``force``, cut the power of one that does not within 90 s."""
+
+    def plan(work: Work) -> str:
+        vm = context.hypervisor.vm(work.name)
+        _require_no_session(context, work.name, verb="stop", force=force)
+        return "" if vm.state in {VmState.STOPPED, VmState.CRASHED} else "stop"
+
+    def act(work: Work, _action: str) -> None:
+        work.phase("shutdown", lambda: shut_down(work, force=force))
+
+    return _for_each(context, names, plan=plan, act=act, check=check)
+
+
+def rebuilt(
+    context: Context, names: Sequence[str], *, allow_destroy: bool, check: bool = False
+) -> dict[str, Any]:
+    """Put VMs back on a fresh overlay of their base image; the ledger says which UAs were active on them.
+
+    Each VM's document carries ``reinstall``: UA id to version, for the caller to deliver again.
+    """
+    _require_allowed(allow_destroy, verb="rebuild")
+    reinstall: dict[str, dict[str, str]] = {}
+
+    def plan(work: Work) -> str:
+        context.hypervisor.vm(work.name)
+        _require_no_session(context, work.name, verb="rebuild", force=False)
+        with context.store.reading() as tx:
+            reinstall[work.name] = dict(ledger.active_versions(tx).get(work.name, {}))
+        return "rebuild"
+
+    def act(work: Work, _action: str) -> None:
+        profile = context.site.profile(context.hypervisor.vm(work.name).profile)
+        prepare(context, profile)
+        work.phase("remove", lambda: remove(work))
+        create(work, profile)
+
+    result = _for_each(context, names, plan=plan, act=act, check=check)
+    for name, document in result["vms"].items():
+        document["reinstall"] = reinstall.get(name, {})
+    return result
+
+
+def absent(
+    context: Context, names: Sequence[str], *, allow_destroy: bool, check: bool = False
+) -> dict[str, Any]:
+    """Delete VMs with their disks and what the state store knows of them; absent twice is no change."""
+    _require_allowed(allow_destroy, verb="delete")
+
+    def plan(work: Work) -> str:
+        _require_no_session(context, work.name, verb="delete", force=False)
+        return "delete" if work.existing() or work.files.directory.exists() else ""
+
+    def act(work: Work, _action: str) -> None:
+        work.phase("delete", lambda: remove(work))
+        with context.store.transaction() as tx:
+            ledger.forget_vm(tx, vm=work.name)
+            vms.forget(tx, vm=work.name)
+
+    return _for_each(context, names, plan=plan, act=act, check=check)
+
+
+def _for_each(
+    context: Context,
+    names: Sequence[str],
+    *,
+    plan: Callable[[Work], str],
+    act: Callable[[Work, str], None],
+    check: bool,
+) -> dict[str, Any]:
+    """Plan every VM first, so that a wrong request changes nothing; then act on several at once."""
+    if not names:
+        raise UsageError("No VM was named", hint="vmm vm list")
+    works = [Work(context, check_name("VM", name)) for name in dict.fromkeys(names)]
+    actions = {work.name: plan(work) for work in works}
+    documents: dict[str, dict[str, Any]] = {}
+    failures: dict[str, VmmError] = {}
+
+    def one(work: Work) -> None:
+        try:
+            with exclusive(work.files.lock, wait=False, what=f"VM '{work.name}'"):
+                if action := plan(work):  # again, now that nobody else can change it
+                    act(work, action)
+        except VmmError as failure:
+            failures[work.name] = failure
+
+    if not check:
+        with ThreadPoolExecutor(max_workers=_PARALLEL) as pool:
+            list(pool.map(one, [work for work in works if actions[work.name]]))
+    for work in works:
+        documents[work.name] = {"action": actions[work.name] or "none", "phases": work.phases}
+        if work.name in failures:
+            documents[work.name]["error"] = failures[work.name].to_document()
+    if failures:
+        raise _overall(failures, documents)
+    return {"changed": any(actions.values()), "vms": documents}
+
+
+def _overall(failures: dict[str, VmmError], documents: dict[str, dict[str, Any]]) -> VmmError:
+    first = next(iter(failures.values()))
+    kinds = {type(failure) for failure in failures.values()}
+    if len(failures) == len(documents) and len(kinds) == 1:
+        first.details.setdefault("vms", documents)
+        return first
+    names = ", ".join(sorted(failures))
+    return Partial(
+        f"{len(failures)} of {len(documents)} VMs failed ({names}); first: {first.message}",
+        hint=first.hint,
+        details={"vms": documents},
+    )
+
+
+def _require_allowed(allow_destroy: bool, *, verb: str) -> None:
+    if not allow_destroy:
+        raise UsageError(
+            f"Cannot {verb} VMs: destruction is off unless asked for",
+            hint="set vm_allow_destroy=true (vmm: --yes)",
+        )
+
+
+def _require_no_session(context: Context, name: str, *, verb: str, force: bool) -> None:
+    with context.store.reading() as tx:
+        session = sessions.live_on_vm(tx, vm=name)
+    if session and not force:
+        raise Conflict(
+            f"Cannot {verb} VM '{name}': session '{session.id}' of user '{session.user}' is on it",
+            hint=f"vmm session close {session.id}",
+            details={"vm": name, "session": session.id},
+        )

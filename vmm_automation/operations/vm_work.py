@@ -1,0 +1,221 @@
+"""The steps that one VM goes through: disk, seed, domain, boot, shutdown, removal.
+
+Each is finished or undone by the next run if it is cut off.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from vmm_automation.adapters.base_image_builder import ensure_base_image
+from vmm_automation.adapters.disks import VmFiles, create_overlay, free_port, require_space
+from vmm_automation.adapters.domain_xml import DomainSpec, VmRecord, domain_name
+from vmm_automation.adapters.seed import GuestIdentity, new_host_key, write_seed
+from vmm_automation.adapters.ssh import (
+    SshPlaces,
+    distrust,
+    ensure_key,
+    forget_connection,
+    wait_until_ready,
+)
+from vmm_automation.errors import NotFound, PortTaken, Timeout, VmmError
+from vmm_automation.model.base_image import BaseImage
+from vmm_automation.model.times import to_text
+from vmm_automation.model.vm import Vm, VmProfile, VmState
+from vmm_automation.operations.base_image import acceleration
+from vmm_automation.operations.context import Context
+from vmm_automation.state import vms
+
+_NEEDED_MIB = 512  # what one overlay may grow by before an operator notices
+_START_ATTEMPTS = 3
+_SHUTDOWN_S = 90.0
+_POLL_S = 0.25
+
+
+@dataclass
+class Work:
+    """What is done for one VM: its phases in seconds, in the order they ran."""
+
+    context: Context
+    name: str
+    phases: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def files(self) -> VmFiles:
+        """The VM's files."""
+        return VmFiles(self.context.places.vms / self.context.site.name / self.name)
+
+    @property
+    def ssh(self) -> SshPlaces:
+        """The controller's SSH files."""
+        return SshPlaces.of(self.context.places)
+
+    def phase(self, name: str, action: Callable[[], Any]) -> Any:
+        """Run one phase and note its time."""
+        started = self.context.clock.now()
+        try:
+            return action()
+        finally:
+            self.phases[name] = round((self.context.clock.now() - started).total_seconds(), 3)
+
+    def existing(self) -> Vm | None:
+        """The VM as libvirt knows it, or None."""
+        with suppress(NotFound):
+            return self.context.hypervisor.vm(self.name)
+        return None
+
+
+def prepare(context: Context, profile: VmProfile) -> None:
+    """What all VMs of a profile share; done once, before any of them."""
+    ensure_key(SshPlaces.of(context.places))
+    image = _image(context, profile)
+    acceleration(context, image)
+    require_space(context.places.vms, needed_mib=_NEEDED_MIB)
+
+
+def _image(context: Context, profile: VmProfile) -> BaseImage:
+    definition = context.site.base_image(profile.base_image)
+    return ensure_base_image(definition, directory=context.places.base_images, progress=context.progress)[0]
+
+
+def create(work: Work, profile: VmProfile) -> None:
+    """Clone, define and boot a new VM; on failure nothing of it is left."""
+    context = work.context
+    image = _image(context, profile)
+    try:
+        work.phase("disk", lambda: _make_disk(work, image))
+        work.phase("define", lambda: _define(work, profile, image))
+        _boot(work)
+        with context.store.transaction() as tx:
+            vms.mark_clean(tx, vm=work.name, reason="created", now=context.clock.now())
+    except VmmError as failure:
+        failure.details.setdefault("console", work.files.console_tail())
+        remove(work)  # nothing half-made stays behind
+        raise
+
+
+def _make_disk(work: Work, image: BaseImage) -> None:
+    work.files.create()
+    create_overlay(work.files.disk, base=image.disk)
+
+
+def _define(work: Work, profile: VmProfile, image: BaseImage) -> None:
+    context = work.context
+    private, public = new_host_key()
+    identity = GuestIdentity(
+        hostname=work.name,
+        machine_id=uuid.uuid4().hex,
+        host_key_private=private,
+        host_key_public=public,
+        authorized_keys=(ensure_key(work.ssh),),
+    )
+    write_seed(work.files.seed, identity=identity)
+    record = VmRecord(
+        site=context.site.name,
+        name=work.name,
+        profile=profile.name,
+        base_digest=image.digest,
+        ssh_port=_new_port(context),
+        host_key=" ".join(public.split()[:2]),
+        created_at=to_text(context.clock.now()),
+        features=profile.features,
+        protocols=profile.protocols,
+    )
+    verdict = acceleration(context, image)
+    context.hypervisor.define(
+        DomainSpec(
+            record=record,
+            uuid=str(uuid.uuid4()),
+            vcpus=profile.vcpus,
+            memory_mib=profile.memory_mib,
+            acceleration=verdict.kind,
+            cpu=verdict.cpu,
+            disk=work.files.disk,
+            seed=work.files.seed,
+            console=work.files.console,
+            kernel=image.kernel,
+            initrd=image.initrd,
+            kernel_arguments=image.kernel_arguments,
+        )
+    )
+
+
+def _new_port(context: Context) -> int:
+    return free_port(taken=frozenset(vm.ssh_port for vm in context.hypervisor.vms()))
+
+
+def start(work: Work) -> None:
+    """Boot or resume an existing VM and wait until it answers."""
+    vm = work.context.hypervisor.vm(work.name)
+    if vm.state is VmState.PAUSED:
+        work.phase("resume", lambda: work.context.hypervisor.resume(work.name))
+    if vm.state is VmState.CRASHED:
+        work.phase("destroy", lambda: work.context.hypervisor.destroy(work.name))
+    _boot(work)
+
+
+def _boot(work: Work) -> None:
+    hypervisor = work.context.hypervisor
+    work.phase("start", lambda: _start_on_a_free_port(work))
+    vm = hypervisor.vm(work.name)
+    deadline_s = work.context.site.policies.ssh_deadline_s
+    try:
+        work.phase(
+            "ssh",
+            lambda: wait_until_ready(work.ssh, vm, clock=work.context.clock, deadline_s=deadline_s),
+        )
+    except VmmError as failure:
+        failure.details["console"] = work.files.console_tail()
+        raise
+    hypervisor.mark_ready(work.name)
+    work.context.progress(f"VM '{work.name}' answers over SSH after {work.phases['ssh']:.1f} s")
+
+
+def _start_on_a_free_port(work: Work) -> None:
+    """Start the domain; if its port was taken meanwhile, move it to another and try again."""
+    for attempt in range(1, _START_ATTEMPTS + 1):
+        try:
+            work.context.hypervisor.start(work.name)
+            return
+        except PortTaken:
+            if attempt == _START_ATTEMPTS:
+                raise
+            work.context.hypervisor.move_ssh_port(work.name, port=_new_port(work.context))
+
+
+def shut_down(work: Work, *, force: bool) -> None:
+    """Ask the guest to power off and wait; with ``force``, cut the power after 90 s."""
+    hypervisor = work.context.hypervisor
+    vm = hypervisor.vm(work.name)
+    forget_connection(work.ssh, vm)
+    if vm.state is VmState.PAUSED:
+        hypervisor.resume(work.name)
+    hypervisor.shutdown(work.name)
+    waited = 0.0
+    while hypervisor.vm(work.name).state is not VmState.STOPPED:
+        if waited >= _SHUTDOWN_S:
+            if force:
+                hypervisor.destroy(work.name)
+                return
+            raise Timeout(
+                f"VM '{work.name}' did not shut down within {_SHUTDOWN_S:g} s",
+                hint=f"vmm vm stop {work.name} --force",
+                details={"vm": work.name},
+            )
+        work.context.clock.sleep(_POLL_S)
+        waited += _POLL_S
+
+
+def remove(work: Work) -> None:
+    """Remove domain, files and trust of a VM; no change for what is absent."""
+    vm = work.existing()
+    if vm:
+        forget_connection(work.ssh, vm)
+        work.context.hypervisor.destroy(work.name)
+        work.context.hypervisor.undefine(work.name)
+    distrust(work.ssh, domain_name(site=work.context.site.name, vm=work.name))
+    work.files.remove()

@@ -1,0 +1,78 @@
+"""Where things lie on the controller: one directory, so that an operator has one thing to know and to save.
+
+Layout below :attr:`Places.home` (owner only, except what the hypervisor's QEMU must read)::
+
+    state.db                the small state file (SQLite, WAL)
+    state.lock …            lock files, never unlinked
+    base_images/<name>-<digest>/   read-only base images
+    vms/<site>/<vm>/        overlay, seed and console log of each VM
+    artifacts/<sha256>      files that UAs are delivered from
+    bundles/                what is sent to guests, by digest
+    user_images/            the borg repository of User Image Files, its key and lock
+    ssh/                    the controller's key, known hosts, connection sockets
+    run/<random>/           private data of one playbook run; removed at its end
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Places:
+    """The directories and files of one controller."""
+
+    home: Path
+
+    @classmethod
+    def from_environment(cls) -> Places:
+        """``VMM_HOME``, else the usual place of root (``/var/lib``) or of the user (``~/.local/share``)."""
+        named = os.environ.get("VMM_HOME")
+        if named:
+            return cls(Path(named).expanduser().absolute())
+        if os.geteuid() == 0:
+            return cls(Path("/var/lib/vmm-automation"))
+        data = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
+        return cls(Path(data).expanduser() / "vmm-automation")
+
+    @property
+    def state_file(self) -> Path:
+        """The SQLite file."""
+        return self.home / "state.db"
+
+    @property
+    def base_images(self) -> Path:
+        """Read-only base images."""
+        return self.home / "base_images"
+
+    @property
+    def vms(self) -> Path:
+        """Overlays, seeds and console logs, by site and VM."""
+        return self.home / "vms"
+
+    @property
+    def artifacts(self) -> Path:
+        """Files that UAs are delivered from, named by SHA-256."""
+        return self.home / "artifacts"
+
+    @property
+    def bundles(self) -> Path:
+        """What is sent to guests, named by digest."""
+        return self.home / "bundles"
+
+    @property
+    def user_images(self) -> Path:
+        """The store of User Image Files."""
+        return self.home / "user_images"
+
+    @property
+    def ssh(self) -> Path:
+        """The controller's key, known hosts and connection sockets."""
+        return self.home / "ssh"
+
+    @property
+    def runs(self) -> Path:
+        """Private data directories of playbook runs."""
+        return self.home / "run"

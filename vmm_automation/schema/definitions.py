@@ -1,0 +1,115 @@
+"""From checked YAML mappings to the model: each function returns the definition, or None and all errors."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from vmm_automation.model.terminal import TerminalProfile
+from vmm_automation.model.ua import Artifact, Endpoint, Requirements, UaDefinition, UaVersion, UserData
+from vmm_automation.model.vm import VmProfile
+from vmm_automation.schema import errors_of, located, suggestion
+
+#: what a UA's command and environment may name in braces
+PLACEHOLDERS: Final = ("version_dir", "home", "config_dir")
+# '${name}' belongs to a shell inside the guest, not to us
+_PLACEHOLDER: Final = re.compile(r"(?<!\$)\{([A-Za-z_]+)\}")
+
+Document = Mapping[str, Any]
+
+
+def profile_from_mapping(name: str, document: Document, *, where: str) -> tuple[VmProfile | None, list[str]]:
+    """A VM profile, or None and every error."""
+    errors = errors_of("profile", document, where=where)
+    if errors:
+        return None, errors
+    return VmProfile(name=name, **_tuples(document)), []
+
+
+def terminal_from_mapping(
+    name: str, document: Document, *, where: str
+) -> tuple[TerminalProfile | None, list[str]]:
+    """A terminal profile, or None and every error; what the mapping does not state stays unknown (None)."""
+    errors = errors_of("terminal", document, where=where)
+    if errors:
+        return None, errors
+    return TerminalProfile(name=name, **_tuples(document)), []
+
+
+def ua_from_mapping(name: str, document: Document, *, where: str) -> tuple[UaDefinition | None, list[str]]:
+    """A UA definition, or None and every error; the order of ``versions`` is kept: oldest first."""
+    errors = errors_of("ua", document, where=where)
+    errors += [located(where, path, text) for path, text in _ua_errors(document)]
+    if errors:
+        return None, errors
+    requirements = document.get("requirements", {})
+    return UaDefinition(
+        id=name,
+        display_name=document.get("display_name", name),
+        versions=tuple(_version(key, value) for key, value in document["versions"].items()),
+        command=tuple(document.get("command", ())),
+        environment=dict(document.get("environment", {})),
+        files=dict(document.get("files", {})),
+        endpoints=tuple(Endpoint(**endpoint) for endpoint in document.get("endpoints", ())),
+        user_data=UserData(**_tuples(document.get("user_data", {}))),
+        requirements=Requirements(
+            **_tuples(requirements.get("terminal", {})), **_tuples(requirements.get("vm", {}))
+        ),
+        start_deadline_s=document.get("start_deadline_s", 120),
+    ), []
+
+
+def _version(version: str, document: Document) -> UaVersion:
+    return UaVersion(
+        version=version,
+        kind=document["kind"],
+        artifacts=tuple(
+            # Stored artifacts are named by their digest, so there must be one spelling of it.
+            Artifact(source=artifact["source"], sha256=artifact["sha256"].lower())
+            for artifact in document.get("artifacts", ())
+        ),
+        packages=tuple(document.get("packages", ())),
+        data_version=document.get("data_version", 1),
+    )
+
+
+def _ua_errors(document: Document) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    """What a schema cannot say; tolerant of wrong shapes, which the schema reports."""
+    yield from _placeholder_errors(document)
+    endpoints = [each for each in _items(document.get("endpoints")) if isinstance(each, Mapping)]
+    for key in ("name", "port"):
+        counted = Counter(str(endpoint.get(key)) for endpoint in endpoints if key in endpoint)
+        for value, count in counted.items():
+            if count > 1:
+                yield ("endpoints",), f"{count} endpoints have the {key} '{value}'"
+    user_data = _entries(document.get("user_data"))
+    exceptions = {str(path) for path in _items(user_data.get("exceptions"))}
+    for index, path in enumerate(_items(user_data.get("settings"))):
+        if str(path) in exceptions:
+            yield ("user_data", "settings", index), f"'{path}' is in layer 'exceptions' too"
+
+
+def _placeholder_errors(document: Document) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    texts: list[tuple[tuple[str | int, ...], Any]] = [
+        *((("command", index), word) for index, word in enumerate(_items(document.get("command")))),
+        *((("environment", key), value) for key, value in _entries(document.get("environment")).items()),
+    ]
+    for path, text in texts:
+        for placeholder in _PLACEHOLDER.findall(text) if isinstance(text, str) else ():
+            if placeholder not in PLACEHOLDERS:
+                close = suggestion(placeholder, PLACEHOLDERS)
+                yield path, f"unknown placeholder '{{{placeholder}}}'{close}"
+
+
+def _items(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _entries(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _tuples(document: Document) -> dict[str, Any]:
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in document.items()}

@@ -1,0 +1,96 @@
+"""What selection answers: the VMs that fit, best first, and for each other VM the reason."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from vmm_automation.selection.score import Term
+
+#: the filter named for a VM that fits by itself while the terminal does not
+TERMINAL = "terminal"
+#: the filter named for a VM that was asked for by name and is not there
+EXISTS = "exists"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A VM that fits, with its score; ``newest`` tells whether its version is the newest defined."""
+
+    vm: str
+    ua: str
+    version: str
+    newest: bool
+    vcpus: int
+    memory_mib: int
+    protocol: str
+    score: int
+    terms: dict[str, Term]
+
+    def sentence(self) -> str:
+        """For people: ``vm-1: radicale 3.3.0 active (newest), 2 vCPUs, 768 MiB, protocol http``."""
+        newest = " (newest)" if self.newest else ""
+        vcpus = f"{self.vcpus} vCPU{'' if self.vcpus == 1 else 's'}"
+        return (
+            f"{self.vm}: {self.ua} {self.version} active{newest}, {vcpus}, {self.memory_mib} MiB,"
+            f" protocol {self.protocol}"
+        )
+
+    def to_document(self) -> dict[str, Any]:
+        """As stored with the session and shown in result documents."""
+        return {
+            "vm": self.vm,
+            "version": self.version,
+            "protocol": self.protocol,
+            "score": self.score,
+            "terms": {
+                name: {"points": term.points, "phrase": term.phrase} for name, term in self.terms.items()
+            },
+            "sentence": self.sentence(),
+        }
+
+
+@dataclass(frozen=True)
+class Rejection:
+    """The first filter that a VM fails (``vm`` is empty where the terminal fails for every VM alike)."""
+
+    vm: str
+    filter: str
+    needed: str
+    found: str
+    sentence: str
+
+    def to_document(self) -> dict[str, Any]:
+        """As stored with the session and shown in result documents."""
+        return {
+            "vm": self.vm or None,
+            "filter": self.filter,
+            "needed": self.needed,
+            "found": self.found,
+            "sentence": self.sentence,
+        }
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The outcome: every VM is either in ``ranked`` (best first) or in ``rejected`` (by name), once.
+
+    ``terminal`` lists what the terminal lacks; if it is not empty, no VM is ranked.
+    """
+
+    ranked: tuple[Choice, ...]
+    rejected: tuple[Rejection, ...]
+    terminal: tuple[Rejection, ...] = ()
+
+    @property
+    def best(self) -> Choice:
+        """The VM to take. Raises IndexError if none fits, which :func:`select_vm` never returns."""
+        return self.ranked[0]
+
+    def to_document(self) -> dict[str, Any]:
+        """As stored with the session and shown by ``explain``."""
+        return {
+            "ranked": [choice.to_document() for choice in self.ranked],
+            "rejected": [rejection.to_document() for rejection in self.rejected],
+            "terminal": [rejection.to_document() for rejection in self.terminal],
+        }

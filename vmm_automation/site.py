@@ -1,0 +1,215 @@
+"""A site: one directory with everything an operator edits, read only as far as it is asked for.
+
+Layout of ``inventories/<site>/``::
+
+    site.yml                where VMs run, and policies
+    profiles/<name>.yml     VM profiles
+    terminals/<name>.yml    terminal profiles
+    uas/<id>.yml            the catalogue of UA definitions
+    base_images/<name>.yml  base images
+
+Each kind has a JSON Schema in :mod:`vmm_automation.schema`. A wrong file is reported with all its errors.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vmm_automation.errors import NotFound, TerminalInvalid
+from vmm_automation.model.names import check_name
+from vmm_automation.model.terminal import TerminalProfile
+from vmm_automation.model.ua import UaDefinition
+from vmm_automation.model.vm import VmProfile
+from vmm_automation.schema import definitions, errors_of, located, suggestion
+from vmm_automation.schema.files import DefinitionFiles, invalid_from
+from vmm_automation.schema.yaml_text import read_mapping
+
+if TYPE_CHECKING:
+    from vmm_automation.model.base_image import BaseImageDefinition
+
+_REQUEST = "request"
+
+
+class Acceleration(StrEnum):
+    """How guests run; *auto* is kvm where the hypervisor has it, else tcg."""
+
+    AUTO = "auto"
+    KVM = "kvm"
+    TCG = "tcg"
+
+
+@dataclass(frozen=True)
+class Policies:
+    """What holds for the whole site; ``…_s`` are seconds."""
+
+    suspend_lease_s: int = 300
+    ssh_deadline_s: int = 300
+    acceleration: Acceleration = Acceleration.AUTO
+
+
+@dataclass(frozen=True)
+class Site:
+    """One site. Definitions are read at first use and kept; no file is read twice.
+
+    The mappings (:attr:`profiles` and so on) raise SiteInvalid if any file of their directory is wrong;
+    the getters read one file and judge only that.
+    """
+
+    directory: Path
+    name: str
+    uri: str = "auto"
+    policies: Policies = Policies()
+
+    @classmethod
+    def load(cls, directory: Path) -> Site:
+        """Read ``site.yml``; ``name`` defaults to the directory's name.
+
+        Raises:
+            NotFound: there is no ``site.yml`` in the directory.
+            SiteInvalid: it is wrong; all its errors are listed.
+            InvalidName: the directory's name, taken as the site's, breaks the naming rule.
+        """
+        directory = directory.absolute()
+        file = directory / "site.yml"
+        try:
+            document, errors = read_mapping(file, where="site.yml")
+        except FileNotFoundError as missing:
+            raise NotFound(
+                f"No site in '{directory}': it has no 'site.yml'",
+                hint=f"ls {directory.parent}",
+                details={"directory": str(directory)},
+            ) from missing
+        errors = errors or errors_of("site", document, where="site.yml")
+        if errors or document is None:
+            raise invalid_from(errors, what=f"Site '{directory}'", hint=f"$EDITOR {file}")
+        policies = dict(document.get("policies", {}))
+        policies["acceleration"] = Acceleration(policies.get("acceleration", Acceleration.AUTO))
+        return cls(
+            directory=directory,
+            name=check_name("site", document.get("name", directory.name)),
+            uri=document.get("uri", "auto"),
+            policies=Policies(**policies),
+        )
+
+    @property
+    def libvirt_uri(self) -> str:
+        """The URI to connect to: ``auto`` is ``qemu:///system`` for root, ``qemu:///session`` for others."""
+        if self.uri != "auto":
+            return self.uri
+        return "qemu:///system" if os.geteuid() == 0 else "qemu:///session"
+
+    @cached_property
+    def profiles(self) -> dict[str, VmProfile]:
+        """All VM profiles, by name."""
+        return self._profile_files.all()
+
+    @cached_property
+    def terminals(self) -> dict[str, TerminalProfile]:
+        """All terminal profiles, by name."""
+        return self._terminal_files.all()
+
+    @cached_property
+    def uas(self) -> dict[str, UaDefinition]:
+        """The catalogue: all UA definitions, by id."""
+        return self._ua_files.all()
+
+    @cached_property
+    def base_images(self) -> dict[str, BaseImageDefinition]:
+        """All base images, by name."""
+        return self._base_image_files.all()
+
+    def profile(self, name: str) -> VmProfile:
+        """One VM profile. Raises InvalidName, NotFound, SiteInvalid."""
+        return self._profile_files.one(name)
+
+    def ua(self, name: str) -> UaDefinition:
+        """One UA definition. Raises InvalidName, NotFound, SiteInvalid."""
+        return self._ua_files.one(name)
+
+    def base_image(self, name: str) -> BaseImageDefinition:
+        """One base image. Raises InvalidName, NotFound, SiteInvalid."""
+        return self._base_image_files.one(name)
+
+    def terminal(self, name_or_mapping: str | Mapping[str, Any]) -> TerminalProfile:
+        """One terminal profile: the site's by name, or the one that a request carries as a mapping.
+
+        A mapping may have a ``name``; without one it is called ``request``.
+
+        Raises:
+            InvalidName, NotFound: as for every name of the site.
+            TerminalInvalid: unknown keys or wrong values; all errors are listed.
+        """
+        if isinstance(name_or_mapping, str):
+            return self._terminal_files.one(name_or_mapping)
+        return self._requested_terminal(name_or_mapping)
+
+    def validate(self) -> list[str]:
+        """Every error of every file of the site, and every reference to what is not there."""
+        errors: list[str] = []
+        errors += self._profile_files.errors()
+        errors += self._terminal_files.errors()
+        errors += self._ua_files.errors()
+        errors += self._base_image_files.errors()
+        return errors + list(self._reference_errors())
+
+    def _reference_errors(self) -> Iterator[str]:
+        images = self._base_image_files.names()
+        for name, profile in self._profile_files.valid().items():
+            if profile.base_image not in images:
+                there = f"there are {', '.join(images)}" if images else "there are none"
+                text = f"no base image '{profile.base_image}': {there}"
+                close = suggestion(profile.base_image, images)
+                yield located(f"profiles/{name}.yml", ("base_image",), text + close)
+
+    def _requested_terminal(self, mapping: object) -> TerminalProfile:
+        if not isinstance(mapping, Mapping):
+            errors = errors_of("terminal", mapping, where="terminal")
+            document: dict[str, Any] = {}
+        else:
+            document = {key: value for key, value in mapping.items() if key != "name"}
+            errors = [f"terminal: key {key!r} is not text" for key in document if not isinstance(key, str)]
+        name = mapping.get("name", _REQUEST) if isinstance(mapping, Mapping) else _REQUEST
+        if not isinstance(name, str):
+            errors.append(f"terminal: name: {name!r} is not text")
+        profile = None
+        if not errors:
+            check_name("terminal", name)
+            profile, errors = definitions.terminal_from_mapping(name, document, where="terminal")
+        if profile is None:
+            hint = f"ls {self.directory / 'terminals'}"
+            raise invalid_from(
+                errors, what="The terminal profile of the request", hint=hint, error_class=TerminalInvalid
+            )
+        return profile
+
+    @cached_property
+    def _profile_files(self) -> DefinitionFiles[VmProfile]:
+        return DefinitionFiles(self.directory / "profiles", "profile", definitions.profile_from_mapping)
+
+    @cached_property
+    def _terminal_files(self) -> DefinitionFiles[TerminalProfile]:
+        build = definitions.terminal_from_mapping
+        return DefinitionFiles(self.directory / "terminals", "terminal", build, invalid=TerminalInvalid)
+
+    @cached_property
+    def _ua_files(self) -> DefinitionFiles[UaDefinition]:
+        return DefinitionFiles(self.directory / "uas", "UA", definitions.ua_from_mapping)
+
+    @cached_property
+    def _base_image_files(self) -> DefinitionFiles[BaseImageDefinition]:
+        return DefinitionFiles(self.directory / "base_images", "base image", _build_base_image)
+
+
+def _build_base_image(
+    name: str, document: Mapping[str, Any], *, where: str
+) -> tuple[BaseImageDefinition | None, list[str]]:
+    from vmm_automation.model.base_image import base_image_from_mapping
+
+    definition, errors = base_image_from_mapping(name, document)
+    return definition, [error if error.startswith(f"{where}:") else f"{where}: {error}" for error in errors]

@@ -1,0 +1,1 @@
+"""What several actors must agree on: claims, sessions, grants, the suspend right, the ledger, generations."""

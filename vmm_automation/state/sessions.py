@@ -1,0 +1,196 @@
+"""Sessions: the claim of a VM's seat, and the steps of a session's life.
+
+Two rules are unique indexes of the schema, so that no order of events can break them: at most one live
+session per VM, and at most one per user and UA.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from typing import Any
+
+from vmm_automation.errors import Conflict
+from vmm_automation.model.session import TRANSITIONS, Session, SessionState
+from vmm_automation.model.times import to_text
+from vmm_automation.model.vm import VmCondition
+from vmm_automation.state import grants, vms
+from vmm_automation.state.session_rows import (
+    LIVE_SQL,
+    get,
+    list_sessions,
+    live_of_user,
+    live_on_vm,
+    require_live,
+)
+from vmm_automation.state.store import Tx
+
+__all__ = [
+    "SeatTaken",
+    "claim",
+    "get",
+    "list_sessions",
+    "live_of_user",
+    "live_on_vm",
+    "move_to",
+    "require_live",
+    "set_endpoint",
+    "set_generation",
+]
+
+_CLAIM = f"""
+    INSERT INTO sessions (id, user_name, ua, version, vm, terminal, state, fence, created_at, changed_at,
+                          owner, explanation)
+    SELECT :id, :user, :ua, :version, vm, :terminal, 'starting', :fence, :at, :at, :owner, :explanation
+    FROM vm_conditions
+    WHERE vm = :vm AND condition = 'clean'
+      AND NOT EXISTS (SELECT 1 FROM sessions WHERE vm = :vm AND {LIVE_SQL})
+    ON CONFLICT DO NOTHING
+"""  # noqa: S608 - put together from constants
+
+
+class SeatTaken(Conflict):
+    """This VM cannot be claimed now, another one may: its seat is held, or it is not clean."""
+
+
+def claim(
+    tx: Tx,
+    *,
+    session_id: str,
+    user: str,
+    ua: str,
+    version: str,
+    vm: str,
+    terminal: str,
+    explanation: dict[str, Any],
+    owner: str,
+    now: datetime,
+) -> Session:
+    """Take the seat of a VM for a new session, in one conditional write; its fence is newer than any before.
+
+    Raises:
+        SeatTaken: another session holds the VM, or the VM is not clean; the next VM may be tried in
+            the same transaction.
+        Conflict: the user has a live session of this UA, or the id is in use.
+    """
+    fence = vms.next_fence(tx)
+    claimed = tx.execute(
+        _CLAIM,
+        id=session_id,
+        user=user,
+        ua=ua,
+        version=version,
+        vm=vm,
+        terminal=terminal,
+        fence=fence,
+        at=to_text(now),
+        owner=owner,
+        explanation=json.dumps(explanation, sort_keys=True),
+    )
+    if not claimed:
+        raise _why_not(tx, session_id=session_id, user=user, ua=ua, vm=vm)
+    tx.execute("UPDATE vm_conditions SET fence = :fence WHERE vm = :vm", fence=fence, vm=vm)
+    return get(tx, session_id=session_id)
+
+
+def _why_not(tx: Tx, *, session_id: str, user: str, ua: str, vm: str) -> Conflict:
+    own = live_of_user(tx, user=user, ua=ua)
+    if own:
+        return Conflict(
+            f"Cannot open a session of UA '{ua}' for user '{user}': session '{own.id}' is {own.state}",
+            hint=f"vmm session close {own.id}",
+            details={"session": own.id, "vm": own.vm, "state": str(own.state)},
+        )
+    holding = live_on_vm(tx, vm=vm)
+    if holding:
+        return SeatTaken(
+            f"Cannot claim VM '{vm}': session '{holding.id}' holds it",
+            hint=f"vmm session show {holding.id}",
+            details={"vm": vm, "session": holding.id, "state": str(holding.state)},
+        )
+    if vms.condition(tx, vm=vm) is not VmCondition.CLEAN:
+        return SeatTaken(
+            f"Cannot claim VM '{vm}': it is not proven clean of users' data",
+            hint=f"vmm vm rebuild {vm}",
+            details={"vm": vm, "condition": str(VmCondition.DIRTY)},
+        )
+    return Conflict(
+        f"Cannot open session '{session_id}': the id is in use",
+        hint=f"vmm session show {session_id}",
+        details={"session": session_id},
+    )
+
+
+def move_to(
+    tx: Tx,
+    *,
+    session_id: str,
+    state: SessionState,
+    expected: frozenset[SessionState],
+    now: datetime,
+    owner: str = "",
+    reason: str = "",
+) -> Session:
+    """Bring a session into ``state`` if it is in one of ``expected``; owner and reason are replaced.
+
+    Ending it (*closed*, *failed*) ends all grants and the suspend right with it.
+
+    Raises:
+        NotFound: there is none of that id.
+        Conflict: it is in another state, or ``state`` may not follow the one it is in.
+    """
+    session = get(tx, session_id=session_id)
+    allowed = session.state in expected and state in TRANSITIONS[session.state]
+    moved = allowed and tx.execute(
+        "UPDATE sessions SET state = :state, changed_at = :at, owner = :owner, reason = :reason"
+        " WHERE id = :id AND state = :seen",
+        state=str(state),
+        at=to_text(now),
+        owner=owner,
+        reason=reason,
+        id=session_id,
+        seen=str(session.state),
+    )
+    if not moved:
+        raise _not_moved(get(tx, session_id=session_id), wanted=state)
+    after = get(tx, session_id=session_id)
+    if not after.live:
+        grants.end_all(tx, session=session_id, now=now, reason=f"session {state}")
+    return after
+
+
+def _not_moved(session: Session, *, wanted: SessionState) -> Conflict:
+    return Conflict(
+        f"Cannot make session '{session.id}' {wanted}: it is {session.state}",
+        hint=f"vmm session show {session.id}",
+        details={"session": session.id, "state": str(session.state), "wanted": str(wanted)},
+    )
+
+
+def set_endpoint(tx: Tx, *, session_id: str, endpoint: str, port: int) -> Session:
+    """Note where the session answers: a URL, and the port of the controller that leads to it.
+
+    Raises:
+        NotFound: there is none of that id.
+        Conflict: it has ended.
+    """
+    require_live(tx, session_id=session_id, doing="set the endpoint of")
+    tx.execute(
+        "UPDATE sessions SET endpoint = :endpoint, port = :port WHERE id = :id",
+        endpoint=endpoint,
+        port=port,
+        id=session_id,
+    )
+    return get(tx, session_id=session_id)
+
+
+def set_generation(tx: Tx, *, session_id: str, generation: int) -> Session:
+    """Note which generation of the user image the session runs on, or left.
+
+    Raises:
+        NotFound: there is none of that id.
+        Conflict: it has ended.
+    """
+    require_live(tx, session_id=session_id, doing="set the generation of")
+    tx.execute("UPDATE sessions SET generation = :number WHERE id = :id", number=generation, id=session_id)
+    return get(tx, session_id=session_id)

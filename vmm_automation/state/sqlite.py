@@ -1,0 +1,247 @@
+"""The default state engine: one SQLite file that several processes of one controller share.
+
+On disk: ``state.db`` (0600, in a directory that only its owner writes) with ``state.db-wal`` and
+``state.db-shm`` beside it. Write-ahead log with ``synchronous=FULL``: a committed transaction survives
+a power cut, one that was under way when its process died leaves no trace. Any number of readers and
+one writer at a time; a writer waits up to 30 seconds for its turn. Threads may share a store, each
+works on a connection of its own. A process closes its stores before it forks, and the child opens its
+own: SQLite's locks do not pass a fork. Not promised: use over a network file system.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TypeVar
+
+from vmm_automation.errors import DiskFull, StateUnusable, Timeout, VmmError
+from vmm_automation.state import private_file, schema
+from vmm_automation.state.store import Row, Snapshot, Tx, Value
+
+BUSY_TIMEOUT_S = 30.0
+_RETRY_S = 0.01
+_APPLICATION_ID = 0x564D4D31  # "VMM1": tells our file from another program's SQLite file
+_IDENTITY = "INTEGER PRIMARY KEY AUTOINCREMENT"
+
+_T = TypeVar("_T")
+
+
+class SqliteStore:
+    """The state in one SQLite file; the module's docstring has the contract."""
+
+    def __init__(self, path: Path) -> None:
+        """Connect nothing yet; use :meth:`open`."""
+        self.path = path
+        self._pid = os.getpid()
+        self._own = threading.local()
+        self._connections: list[sqlite3.Connection] = []
+
+    @classmethod
+    def open(cls, path: Path) -> SqliteStore:
+        """Open the state file, creating it or bringing an older one up to this version's schema.
+
+        Raises:
+            StateUnusable: it cannot be opened, is damaged, is not a state file, is somebody
+                else's, or was written by a newer version.
+            DiskFull: there is no space to create it.
+            Timeout: another process kept it locked for 30 seconds.
+        """
+        store = cls(path)
+        store._connection()
+        return store
+
+    def close(self) -> None:
+        """Close the connections of all threads; a second call does nothing."""
+        while self._connections and self._pid == os.getpid():
+            self._connections.pop().close()
+        self._own = threading.local()
+
+    def __enter__(self) -> SqliteStore:
+        """The store itself, closed at the end of the block."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the file."""
+        self.close()
+
+    @contextmanager
+    def transaction(self, *, keep: bool = True) -> Iterator[Tx]:
+        """See :meth:`vmm_automation.state.store.Store.transaction`."""
+        with self._block("BEGIN IMMEDIATE", end="COMMIT" if keep else "ROLLBACK") as tx:
+            yield tx
+
+    @contextmanager
+    def reading(self) -> Iterator[Snapshot]:
+        """See :meth:`vmm_automation.state.store.Store.reading`."""
+        with self._block("BEGIN", end="ROLLBACK") as tx:
+            yield tx
+
+    @contextmanager
+    def _block(self, begin: str, *, end: str) -> Iterator[_SqliteTx]:
+        connection = self._connection()
+        if connection.in_transaction:
+            raise RuntimeError("this thread has a transaction of this store open already")
+        with _block(_SqliteTx(connection, self.path), begin=begin, end=end) as tx:
+            yield tx
+
+    def _connection(self) -> sqlite3.Connection:
+        """This thread's connection."""
+        if self._pid != os.getpid():
+            raise RuntimeError("the state was opened before a fork: close it first, open it in the child")
+        found: sqlite3.Connection | None = getattr(self._own, "connection", None)
+        if found is None:
+            found = self._own.connection = _connect(self.path)
+            self._connections.append(found)
+        return found
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    private_file.prepare(path)
+    try:
+        # closed by close(), which may run in another thread than the one that works on it
+        connection = sqlite3.connect(
+            path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+        )
+    except sqlite3.Error as failed:
+        raise StateUnusable(
+            f"Cannot open state file '{path}': {failed}", hint=f"ls -ld {path.parent} {path}"
+        ) from failed
+    try:
+        tx = _SqliteTx(connection, path)
+        tx.execute("PRAGMA foreign_keys = ON")
+        tx.execute("PRAGMA synchronous = FULL")
+        if _version(tx) < schema.VERSION:
+            _use_write_ahead_log(tx)
+            _migrate(tx)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+@contextmanager
+def _block(tx: _SqliteTx, *, begin: str, end: str) -> Iterator[_SqliteTx]:
+    tx.execute(begin)
+    try:
+        yield tx
+        tx.execute(end)
+    except BaseException:
+        # SQLite itself rolls back on some failures (disk full), then there is nothing left to undo
+        if tx.connection.in_transaction:
+            tx.connection.execute("ROLLBACK")
+        raise
+
+
+def _version(tx: _SqliteTx) -> int:
+    version, application = tx.number("PRAGMA user_version"), tx.number("PRAGMA application_id")
+    tables = tx.number("SELECT count(*) FROM sqlite_master") if version == 0 else 1
+    if tables and application != _APPLICATION_ID:
+        raise StateUnusable(
+            f"Cannot use state file '{tx.path}': it is another program's SQLite file",
+            hint="export VMM_HOME=~/.local/share/vmm-automation",
+            details={"path": str(tx.path)},
+        )
+    if version > schema.VERSION:
+        raise StateUnusable(
+            f"Cannot use state file '{tx.path}': it was written by a newer version of vmm-automation"
+            f" (schema {version}, this one knows up to {schema.VERSION})",
+            hint="pip install --upgrade vmm-automation",
+            details={"path": str(tx.path), "schema": version, "known": schema.VERSION},
+        )
+    return version
+
+
+def _use_write_ahead_log(tx: _SqliteTx) -> None:
+    # SQLite does not wait for this lock by itself: two processes may both create the file
+    deadline = time.monotonic() + BUSY_TIMEOUT_S
+    while True:
+        try:
+            tx.execute("PRAGMA journal_mode = WAL")
+            return
+        except Timeout:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(_RETRY_S)
+
+
+def _migrate(tx: _SqliteTx) -> None:
+    with _block(tx, begin="BEGIN IMMEDIATE", end="COMMIT"):
+        version = _version(tx)  # again: another process may have been faster
+        for statements in schema.MIGRATIONS[version:]:
+            for statement in statements:
+                tx.execute(statement.replace(schema.IDENTITY, _IDENTITY))
+        tx.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+        tx.execute(f"PRAGMA user_version = {schema.VERSION}")
+
+
+class _SqliteTx:
+    """Statements on one connection, with SQLite's failures told in our words."""
+
+    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
+        self.connection = connection
+        self.path = path
+
+    def execute(self, sql: str, /, **values: Value) -> int:
+        return self._run(sql, values, lambda cursor: cursor.rowcount)
+
+    def one(self, sql: str, /, **values: Value) -> Row | None:
+        rows = self.all(sql, **values)
+        return rows[0] if rows else None
+
+    def all(self, sql: str, /, **values: Value) -> list[Row]:
+        return self._run(sql, values, _rows)
+
+    def number(self, sql: str) -> int:
+        return int(self._run(sql, {}, lambda cursor: cursor.fetchone()[0]))
+
+    def _run(self, sql: str, values: dict[str, Value], take: Callable[[sqlite3.Cursor], _T]) -> _T:
+        try:
+            return take(self.connection.execute(sql, values))
+        except sqlite3.Error as failed:
+            known = _translated(failed, self.path)
+            if known is None:  # a mistake in our own SQL: not for a person to mend
+                raise
+            raise known from failed
+
+
+def _rows(cursor: sqlite3.Cursor) -> list[Row]:
+    names = [column[0] for column in cursor.description]
+    return [dict(zip(names, values, strict=True)) for values in cursor.fetchall()]
+
+
+def _translated(failed: sqlite3.Error, path: Path) -> VmmError | None:
+    code = getattr(failed, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+    details: dict[str, Any] = {"path": str(path), "sqlite": str(failed)}
+    if code == sqlite3.SQLITE_FULL or (code == sqlite3.SQLITE_IOERR and _no_space(path)):
+        return DiskFull(
+            f"Cannot write state file '{path}': no space left", hint=f"df -h {path.parent}", details=details
+        )
+    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        return StateUnusable(
+            f"Cannot use state file '{path}': it is damaged ({failed})",
+            hint=f"mv {path} {path}.damaged",
+            details=details,
+        )
+    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return Timeout(
+            f"Cannot write state file '{path}': another process kept it locked for {BUSY_TIMEOUT_S:g} s",
+            hint=f"fuser -v {path}",
+            details=details,
+        )
+    if code in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_IOERR):
+        return StateUnusable(
+            f"Cannot use state file '{path}': {failed}", hint=f"ls -ld {path.parent} {path}", details=details
+        )
+    return None
+
+
+def _no_space(path: Path) -> bool:
+    return os.statvfs(path.parent).f_bavail == 0
