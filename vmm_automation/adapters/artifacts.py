@@ -93,9 +93,7 @@ def _present(artifact: Artifact, *, directory: Path) -> Path:
 
 
 def _fetch_wheels(missing: Sequence[Artifact], *, directory: Path, progress: Progress) -> None:
-    """One pip run for all: exactly the pinned wheels, from wherever the controller's own pip is set up to
-    look.
-    """
+    """One pip run for all: exactly the pinned wheels, from where the controller's pip is set up to look."""
     progress(f"fetch {len(missing)} wheels with pip: {', '.join(a.source for a in missing)}")
     with tempfile.TemporaryDirectory(dir=directory, prefix=".pip-") as scratch:
         pinned = Path(scratch) / "requirements.txt"

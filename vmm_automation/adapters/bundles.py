@@ -45,9 +45,7 @@ PACKAGES_FILE = ".vmm-packages"
 
 @dataclass(frozen=True)
 class Bundle:
-    """What is sent: ``size`` and ``unpacked_size`` in bytes; ``unit_sha256`` is empty for a UA without a
-    service.
-    """
+    """What is sent; sizes in bytes, ``unit_sha256`` empty for a UA without a service."""
 
     path: Path
     digest: str

@@ -1,6 +1,4 @@
-"""Files kept under the digest of their content: ``<sha256>-<file name>``, read back only after the digest was
-checked again.
-"""
+"""Files kept under their digest, ``<sha256>-<file name>``, and never read back without checking it again."""
 
 from __future__ import annotations
 
@@ -40,9 +38,7 @@ def cached_file(directory: Path, sha256: str) -> Path | None:
 
 
 def keep_file(file: Path, *, directory: Path, sha256: str) -> Path:
-    """Move ``file``, whose digest the caller has just computed, to its place; both must be on one file
-    system.
-    """
+    """Move ``file``, whose digest was just computed, to its place; both must be on one file system."""
     kept = directory / f"{sha256}-{file.name}"
     file.chmod(0o644)
     return file.replace(kept)

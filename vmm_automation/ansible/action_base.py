@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from abc import abstractmethod
 from pathlib import Path
 from typing import Any
@@ -76,8 +77,10 @@ class AnsibleGuest:
     def run(self, script: str, *, stdin: bytes = b"") -> GuestResult:
         """Run a POSIX shell script as root; a non-zero status does not raise."""
         try:
-            # Without input Ansible would ask for a terminal, which changes line ends in the output.
-            done = self._action._low_level_execute_command(script, in_data=stdin or b"\n")
+            # One word for the shell, because Ansible puts more words behind it; and always some input,
+            # because without it Ansible asks for a terminal, which changes line ends in the output.
+            command = f"/bin/sh -c {shlex.quote(script)}"
+            done = self._action._low_level_execute_command(command, in_data=stdin or b"\n")
         except AnsibleConnectionFailure as failure:
             raise self._unreachable(failure) from failure
         return GuestResult(int(done["rc"]), str(done["stdout"]), str(done["stderr"]))

@@ -79,6 +79,5 @@ class Session:
             "changed_at": self.changed_at,
             "endpoint": self.endpoint,
             "generation": self.generation,
-            "explanation": self.explanation,
             "reason": self.reason,
         }

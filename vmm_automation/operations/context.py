@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import pwd
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -11,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vmm_automation.adapters.clock import SystemClock
+from vmm_automation.operations.actor import os_user
 from vmm_automation.places import Places
 from vmm_automation.ports import Clock
 from vmm_automation.site import Site
@@ -66,11 +65,3 @@ def open_context(site: Path | str, *, actor: str = "", progress: Progress = no_p
         SiteInvalid, NotFound: the site cannot be read.
     """
     return Context(site=Site.load(Path(site)), actor=actor or os_user(), progress=progress)
-
-
-def os_user() -> str:
-    """The login name of this process's user, or ``uid-N`` where it has none."""
-    try:
-        return pwd.getpwuid(os.geteuid()).pw_name
-    except KeyError:
-        return f"uid-{os.geteuid()}"

@@ -190,3 +190,27 @@ def _note_active(context: Context, guest: Guest, *, ua_id: str, version: str, di
 def _per_vm(guest: Guest, done: dict[str, Any]) -> dict[str, Any]:
     shown = {key: value for key, value in done.items() if key not in {"changed", "check"}}
     return {"changed": done["changed"], "vms": {guest.name: shown}}
+
+
+def catalogue(context: Context) -> list[dict[str, Any]]:
+    """The UAs that the site defines, and on which VMs each version is active."""
+    with context.store.reading() as tx:
+        on_vms = ledger.active_versions(tx)
+    return [
+        {
+            "id": definition.id,
+            "display_name": definition.display_name,
+            "versions": [
+                {
+                    "version": version.version,
+                    "kind": version.kind,
+                    "data_version": version.data_version,
+                    "active_on": sorted(
+                        vm for vm, uas in on_vms.items() if uas.get(definition.id) == version.version
+                    ),
+                }
+                for version in definition.versions
+            ],
+        }
+        for definition in context.site.uas.values()
+    ]

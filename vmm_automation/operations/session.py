@@ -1,6 +1,6 @@
 """Opening and closing a session: select, claim, activate; begin to close, release.
 
-What happens inside the guest in between (user image, UA) is in :mod:`vmm_automation.operations.session_guest`.
+What happens in the guest in between (user image, UA): :mod:`vmm_automation.operations.session_guest`.
 The order is chosen so that a run cut off anywhere is undone (opening) or finished (closing) by the next:
 a session's data is captured before anything is removed, and a VM is dirty from the claim on until it is
 proven clean.

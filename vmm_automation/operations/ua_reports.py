@@ -1,6 +1,4 @@
-"""What guests say after a UA script, turned into values, and into the one error that tells what went wrong
-there.
-"""
+"""What guests say after a UA script: values, or the one error that tells what went wrong there."""
 
 from __future__ import annotations
 

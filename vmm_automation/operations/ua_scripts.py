@@ -1,6 +1,4 @@
-"""The scripts that UA operations run in a guest: one per operation, values quoted, steps from
-``ua_shell.py``.
-"""
+"""The scripts that UA operations run in a guest: quoted values, then the shell text of ``ua_shell.py``."""
 
 from __future__ import annotations
 
@@ -24,9 +22,7 @@ def status_script() -> str:
 def install_script(
     ua: str, *, version: str, kind: str, digest: str, activate: bool, ports: Sequence[int], deadline_s: int
 ) -> str:
-    """Unpacks the bundle that lies at :func:`incoming_path` unless it is there already; activates it if
-    asked.
-    """
+    """Unpacks the bundle at :func:`incoming_path` unless it is there already; activates it if asked."""
     values = {
         "version": version,
         "kind": kind,

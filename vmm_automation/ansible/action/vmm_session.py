@@ -69,6 +69,10 @@ def _suspension(verb: str) -> _Step:
 
 _STEPS: dict[str, _Step] = {
     "reconciled": lambda context, _arguments, check: session.reconcile(context, check=check),
+    "found": lambda context, arguments, _check: {
+        "changed": False,
+        "session": session.find(context, str(arguments["session"])).to_document(),
+    },
     "claimed": _claimed,
     "active": _active,
     "abandoned": _abandoned,

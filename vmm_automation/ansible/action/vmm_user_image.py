@@ -24,6 +24,11 @@ class ActionModule(VmmAction):
         if state == "captured":
             return session_guest.capture(context, guest, session, check=check)
         if state == "restored":
+            if not arguments.get("allow_destroy"):
+                raise UsageError(
+                    "Cannot replace the present data: destruction is off unless asked for",
+                    hint="set user_image_allow_destroy=true (vmm: --yes)",
+                )
             number = int(arguments.get("generation") or 0)
             return session_guest.restore(context, guest, session, number=number, check=check)
         if state == "cleaned":

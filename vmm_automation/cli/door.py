@@ -1,0 +1,146 @@
+"""What every command shares: its options, how it runs a playbook, and how its reply is shown."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from vmm_automation.errors import UsageError
+from vmm_automation.places import Places
+
+if TYPE_CHECKING:
+    from vmm_automation.operations.context import Context
+    from vmm_automation.state.sqlite import SqliteStore
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What a command answers: the result document, and the same as text for a person."""
+
+    result: dict[str, Any]
+    text: str
+    changed: bool = False
+
+
+@dataclass(frozen=True)
+class Door:
+    """One invocation of a command: which site, how to answer, and whether only to say what would be done."""
+
+    command: str
+    site: Path
+    output: str = "text"
+    check: bool = False
+    _store: list[SqliteStore] = field(default_factory=list)
+
+    def say(self, line: str) -> None:
+        """Progress for a person, on standard error."""
+        print(line, file=sys.stderr, flush=True)
+
+    @property
+    def context(self) -> Context:
+        """The site opened for direct operations."""
+        from vmm_automation.operations.context import open_context
+
+        return open_context(self.site, progress=self.say)
+
+    @property
+    def store(self) -> SqliteStore:
+        """The state store alone, for commands that need nothing else: much quicker than the whole site."""
+        from vmm_automation.state.sqlite import SqliteStore
+
+        return SqliteStore.open(Places.from_environment().state_file)
+
+    def playbook(self, name: str, variables: Mapping[str, Any], **switches: Any) -> Reply:
+        """Run one of the project's playbooks and take its result document; the text is left to the caller."""
+        from vmm_automation.cli.playbook_run import run_named
+
+        outcome = run_named(name, variables, site=self.site, check=self.check, say=self.say, **switches)
+        return Reply(outcome.result, "", changed=outcome.changed)
+
+    def confirm(self, question: str, *, yes: bool) -> None:
+        """Ask before destruction; a pipeline without a terminal must say ``--yes``.
+
+        Raises:
+            UsageError: there is nobody to ask, or the answer was no.
+        """
+        if yes or self.check:
+            return
+        if not sys.stdin.isatty():
+            raise UsageError(f"{question} needs to be confirmed", hint="add --yes")
+        if not click.confirm(question, default=False, err=True):
+            raise UsageError("Nothing was done")
+
+    def show(self, reply: Reply) -> None:
+        """Print the reply: one JSON document, or text."""
+        if self.output == "json":
+            document = {
+                "command": self.command,
+                "status": "ok",
+                "changed": reply.changed,
+                "check": self.check,
+                "result": reply.result,
+            }
+            print(json.dumps(document, indent=2, default=str))
+        elif reply.text:
+            print(reply.text)
+
+
+def site_directory(value: str | None) -> Path:
+    """The site that a command works on: the option, ``VMM_SITE``, or the one for this machine."""
+    named = value or os.environ.get("VMM_SITE")
+    if named:
+        return Path(named).absolute()
+    from vmm_automation.content import default_site
+
+    return default_site()
+
+
+def operation(
+    group: click.Group, name: str, *, changes: bool = False
+) -> Callable[[Callable[..., Reply]], click.Command]:
+    """Make a function ``(door, **options) -> Reply`` a command with the options that all commands have."""
+
+    def decorate(function: Callable[..., Reply]) -> click.Command:
+        @functools.wraps(function)
+        def body(*arguments: Any, site: str | None, output: str, check: bool = False, **options: Any) -> None:
+            command = click.get_current_context().command_path.removeprefix("vmm ")
+            door = Door(command=command, site=site_directory(site), output=output, check=check)
+            door.show(function(door, *arguments, **options))
+
+        decorated: Callable[..., Any] = body
+        if changes:
+            decorated = click.option(
+                "--check", "-C", is_flag=True, help="Only say what would be done; change nothing."
+            )(decorated)
+        choice = click.Choice(["text", "json"])
+        decorated = click.option("--output", type=choice, default="text", help="How to answer.")(decorated)
+        decorated = click.option("--site", metavar="DIR", help="Site directory [env: VMM_SITE].")(decorated)
+        return group.command(name)(decorated)
+
+    return decorate
+
+
+def table(headings: Sequence[str], rows: Sequence[Sequence[object]], *, empty: str) -> str:
+    """Aligned columns, or a sentence where there is nothing to list."""
+    if not rows:
+        return empty
+    cells = [list(headings), *[["-" if cell in (None, "") else str(cell) for cell in row] for row in rows]]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(headings))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in cells]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def fields(pairs: Mapping[str, object]) -> str:
+    """One ``name  value`` line for each entry."""
+    width = max(len(name) for name in pairs)
+    return "\n".join(
+        f"{name.ljust(width)}  {'-' if value in (None, '') else value}" for name, value in pairs.items()
+    )

@@ -1,0 +1,88 @@
+"""``vmm image``: User Image Files."""
+
+from __future__ import annotations
+
+import click
+
+from vmm_automation.cli.door import Door, Reply, operation, table
+
+
+@click.group("image")
+def command() -> None:
+    """User Image Files, the numbered generations of a user's data: list, show, capture, deploy.
+
+    Example: vmm image list --user ada
+    """
+
+
+@operation(command, "list")
+@click.option("--user", help="Only of this user.")
+@click.option("--ua", help="Only of this UA.")
+def list_(door: Door, user: str | None, ua: str | None) -> Reply:
+    """List stored generations.
+
+    Example: vmm image list --user ada --ua radicale
+    """
+    from vmm_automation.model.names import check_name
+    from vmm_automation.state.generations import list_generations
+
+    user, ua = user and check_name("user", user), ua and check_name("UA", ua)
+    with door.store.reading() as tx:
+        found = [generation.to_document() for generation in list_generations(tx, user=user, ua=ua)]
+    keys = ("user", "ua", "number", "captured_at", "file_count", "size", "ua_version", "session")
+    rows = [[generation[key] for key in keys] for generation in found]
+    headings = ("USER", "UA", "GENERATION", "CAPTURED", "PATHS", "BYTES", "UA VERSION", "SESSION")
+    return Reply({"generations": found}, table(headings, rows, empty="No user images."))
+
+
+@operation(command, "show")
+@click.argument("user")
+@click.argument("ua")
+@click.option("--generation", type=click.IntRange(1), help="Its number; the newest if left out.")
+def show(door: Door, user: str, ua: str, generation: int | None) -> Reply:
+    """Show the manifest of a generation: every path with its layer, size and digest.
+
+    Example: vmm image show ada radicale
+    """
+    from vmm_automation.model.names import check_name
+    from vmm_automation.state.generations import manifest_document
+
+    check_name("user", user), check_name("UA", ua)
+    with door.store.reading() as tx:
+        manifest = manifest_document(tx, user=user, ua=ua, number=generation)
+    rows = [(file["layer"], file["size"], file["sha256"][:12], file["path"]) for file in manifest["files"]]
+    head = (
+        f"Generation {manifest['generation']} of {user}, {ua} {manifest['ua_version']}, "
+        f"{manifest['consistency']}, captured {manifest['captured_at']}, "
+        f"digest {manifest['root_digest'][:12]}"
+    )
+    listing = table(("LAYER", "BYTES", "SHA256", "PATH"), rows, empty="It holds no paths.")
+    return Reply({"manifest": manifest}, f"{head}\n{listing}")
+
+
+@operation(command, "capture", changes=True)
+@click.argument("session")
+def capture(door: Door, session: str) -> Reply:
+    """Capture the next generation from a session that goes on.
+
+    Example: vmm image capture s-1a2b3c4d
+    """
+    reply = door.playbook("image_capture", {"user_image_session": session})
+    generation = reply.result.get("generation") or {}
+    text = f"Generation {generation.get('number', '-')}: {generation.get('file_count', 0)} paths"
+    return Reply(reply.result, text, changed=reply.changed)
+
+
+@operation(command, "deploy", changes=True)
+@click.argument("session")
+@click.option("--generation", type=click.IntRange(1), help="Its number; the newest if left out.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def deploy(door: Door, session: str, generation: int | None, yes: bool) -> Reply:
+    """Put a stored generation in place of the data of an active session; its UA is restarted.
+
+    Example: vmm image deploy s-1a2b3c4d --generation 3 --yes
+    """
+    door.confirm(f"Replace the present data of session '{session}'?", yes=yes)
+    variables = {"user_image_session": session, "user_image_generation": generation or 0}
+    reply = door.playbook("image_deploy", {**variables, "user_image_allow_destroy": True})
+    return Reply(reply.result, f"Generation {reply.result.get('deployed')} is deployed", reply.changed)

@@ -1,0 +1,83 @@
+"""A playbook run as the command line does it: found by name, followed line by line."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from vmm_automation.adapters.runner import PlaybookRun, RunOutcome, run_playbook
+from vmm_automation.content import playbooks
+from vmm_automation.errors import NotFound
+from vmm_automation.operations.actor import os_user
+from vmm_automation.places import Places
+from vmm_automation.site import Site
+
+_PROGRESS_MARK = "vmm: "
+
+
+def run_named(
+    name: str,
+    variables: Mapping[str, Any],
+    *,
+    site: Path,
+    check: bool,
+    say: Callable[[str], None],
+    limit: str = "",
+    extra_arguments: Sequence[str] = (),
+) -> RunOutcome:
+    """Run a playbook of the project on a site.
+
+    Raises:
+        NotFound: there is no such playbook.
+        VmmError: the run failed; see :func:`vmm_automation.adapters.runner.run_playbook`.
+    """
+    known = playbooks()
+    if name not in known:
+        raise NotFound(
+            f"Playbook '{name}' does not exist: there are {', '.join(known)}",
+            hint="vmm playbook run --help",
+            details={"playbook": name},
+        )
+    request = PlaybookRun(
+        playbook=known[name],
+        inventory=_inventory(Site.load(site)),
+        variables={"vmm_actor": os_user(), **variables},
+        limit=limit,
+        check=check,
+        extra_arguments=extra_arguments,
+    )
+    return run_playbook(request, runs=Places.from_environment().runs, listener=_Follower(say))
+
+
+def _inventory(site: Site) -> Path:
+    path = site.directory / "site.vmm.yml"
+    if not path.is_file():
+        raise NotFound(
+            f"Site '{site.name}' has no inventory file '{path}'", hint=f"echo 'plugin: vmm' > {path}"
+        )
+    return path
+
+
+class _Follower:
+    """Says what a run is doing: the name of each task, and what long tasks say themselves."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say = say
+        self._started = time.monotonic()
+
+    def __call__(self, event: dict[str, Any]) -> None:
+        """Take one event of the run."""
+        kind = event.get("event")
+        if kind == "playbook_on_task_start":
+            task = str((event.get("event_data") or {}).get("task") or "")
+            if not task.startswith("Validating arguments"):
+                self._line(task)
+        elif kind == "verbose":
+            for line in str(event.get("stdout") or "").splitlines():
+                if line.startswith(_PROGRESS_MARK):
+                    self._line(f"  {line.removeprefix(_PROGRESS_MARK)}")
+
+    def _line(self, text: str) -> None:
+        self._say(f"[{time.monotonic() - self._started:6.1f} s] {text}")

@@ -1,0 +1,175 @@
+"""``vmm watcher``: who may watch a session and do what, and the suspend right."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import click
+
+from vmm_automation.cli.door import Door, Reply, operation, table
+from vmm_automation.cli.durations import Duration
+
+
+@click.group("watcher")
+def command() -> None:
+    """Watchers of a session, and the suspend right that only one of them holds at a time.
+
+    Example: vmm watcher assign s-1a2b3c4d bo --privilege view --privilege suspend
+    """
+
+
+@click.group("lock")
+def lock() -> None:
+    """The suspend right of a session: acquire, release, show.
+
+    Example: vmm watcher lock acquire s-1a2b3c4d bo
+    """
+
+
+command.add_command(lock)
+_session = click.argument("session")
+_watcher = click.argument("watcher")
+_PRIVILEGES = ["view", "control", "suspend", "end"]
+_DURATION = Duration()
+
+
+@operation(command, "assign", changes=True)
+@_session
+@_watcher
+@click.option("--privilege", "privileges", multiple=True, required=True, type=click.Choice(_PRIVILEGES))
+@click.option("--for", "duration", type=_DURATION, default="8h", show_default=True, help="How long.")
+@click.option("--reason", default="", help="Why; kept with the grant.")
+def assign(door: Door, **wanted: Any) -> Reply:
+    """Assign a Watcher to a session with privileges that end by themselves.
+
+    Example: vmm watcher assign s-1a2b3c4d bo --privilege view --privilege suspend --for 1h
+    """
+    return _granted(door, "assign", wanted)
+
+
+@operation(command, "update", changes=True)
+@_session
+@_watcher
+@click.option("--add", multiple=True, type=click.Choice(_PRIVILEGES), help="A privilege to add.")
+@click.option("--remove", multiple=True, type=click.Choice(_PRIVILEGES), help="A privilege to take away.")
+@click.option("--extend", type=_DURATION, default=timedelta(0), help="How much longer.")
+@click.option("--reason", help="Why; kept with the grant.")
+def update(door: Door, **wanted: Any) -> Reply:
+    """Add, take away or extend what a Watcher may do. Taking 'suspend' away releases the suspend right.
+
+    Example: vmm watcher update s-1a2b3c4d bo --add control --extend 30m
+    """
+    return _granted(door, "update", wanted)
+
+
+@operation(command, "revoke", changes=True)
+@_session
+@_watcher
+@click.option("--reason", default="", help="Why; kept in the history.")
+def revoke(door: Door, **wanted: Any) -> Reply:
+    """End what a Watcher may do, now.
+
+    Example: vmm watcher revoke s-1a2b3c4d bo
+    """
+    return _granted(door, "revoke", wanted)
+
+
+@operation(command, "list")
+@click.argument("session", required=False)
+def list_(door: Door, session: str | None) -> Reply:
+    """List Watchers, of one session or of all.
+
+    Example: vmm watcher list s-1a2b3c4d
+    """
+    from vmm_automation.adapters.clock import SystemClock
+    from vmm_automation.operations import watcher
+
+    found = watcher.list_watchers(door.store, SystemClock(), session=session)
+    holder = (found.get("right") or {}).get("holder")
+    rows = [
+        (
+            grant["session"],
+            grant["watcher"],
+            ", ".join(grant["privileges"]),
+            grant["expires_at"],
+            "yes" if grant["watcher"] == holder else "",
+        )
+        for grant in found["grants"]
+    ]
+    headings = ("SESSION", "WATCHER", "PRIVILEGES", "UNTIL", "HOLDS THE RIGHT")
+    return Reply(found, table(headings, rows, empty="No Watchers."))
+
+
+@operation(lock, "acquire", changes=True)
+@_session
+@_watcher
+@click.option("--for", "lease", type=_DURATION, default="5m", show_default=True, help="How long.")
+def acquire(door: Door, **wanted: Any) -> Reply:
+    """Take the suspend right, or renew it; refused with the holder's name while another has it.
+
+    Example: vmm watcher lock acquire s-1a2b3c4d bo --for 5m
+    """
+    return _right(door, "lock_acquire", wanted)
+
+
+@operation(lock, "release", changes=True)
+@_session
+@_watcher
+def release(door: Door, **wanted: Any) -> Reply:
+    """Give the suspend right back.
+
+    Example: vmm watcher lock release s-1a2b3c4d bo
+    """
+    return _right(door, "lock_release", wanted)
+
+
+@operation(lock, "show")
+@_session
+def show(door: Door, session: str) -> Reply:
+    """Show who holds the suspend right, and until when.
+
+    Example: vmm watcher lock show s-1a2b3c4d
+    """
+    from vmm_automation.adapters.clock import SystemClock
+    from vmm_automation.operations import watcher
+
+    found = watcher.lock_show(door.store, SystemClock(), session=session)
+    return Reply(found, _sentence(found["right"]))
+
+
+def _granted(door: Door, verb: str, wanted: dict[str, Any]) -> Reply:
+    done = _done(door, verb, wanted)
+    grant = done.get("grant") or {}
+    privileges = ", ".join(grant.get("privileges", []))
+    until = f"{grant.get('watcher')} may {privileges} until {grant.get('expires_at')}"
+    return Reply(done, f"{wanted['watcher']} is revoked" if verb == "revoke" else until, _changed(done))
+
+
+def _right(door: Door, verb: str, wanted: dict[str, Any]) -> Reply:
+    done = _done(door, verb, wanted)
+    return Reply(done, _sentence(done["right"]), _changed(done))
+
+
+def _done(door: Door, verb: str, wanted: dict[str, Any]) -> dict[str, Any]:
+    from vmm_automation.adapters.clock import SystemClock
+    from vmm_automation.operations import watcher
+    from vmm_automation.operations.actor import os_user
+
+    done: dict[str, Any] = getattr(watcher, verb)(
+        door.store, SystemClock(), **wanted, actor=os_user(), check=door.check
+    )
+    return done
+
+
+def _changed(done: dict[str, Any]) -> bool:
+    return bool(done.get("changed"))
+
+
+def _sentence(right: dict[str, Any]) -> str:
+    if not right.get("holder"):
+        return f"Nobody holds the suspend right of session {right['session']}"
+    return (
+        f"{right['holder']} holds the suspend right of session {right['session']} "
+        f"until {right['expires_at']} (fence {right['fence']})"
+    )

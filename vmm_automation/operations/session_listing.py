@@ -1,0 +1,31 @@
+"""One session with all that is known of it, from the state store alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from vmm_automation.adapters.clock import SystemClock
+from vmm_automation.model.names import check_name
+from vmm_automation.ports import Clock
+from vmm_automation.state import grants, sessions, suspend_right
+from vmm_automation.state.store import Store
+
+
+def description(store: Store, session_id: str, *, clock: Clock | None = None) -> dict[str, Any]:
+    """A session with why its VM was selected, its Watchers and the suspend right.
+
+    Raises:
+        InvalidName, NotFound: there is no such session.
+    """
+    check_name("session", session_id)
+    with store.reading() as tx:
+        now = (clock or SystemClock()).now()
+        session = sessions.get(tx, session_id=session_id)
+        found = grants.list_grants(tx, session=session_id, now=now)
+        right = suspend_right.show(tx, session=session_id, now=now)
+    return {
+        **session.to_document(),
+        "selection": session.explanation,
+        "grants": [grant.to_document() for grant in found],
+        "right": right.to_document(),
+    }
