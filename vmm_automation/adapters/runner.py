@@ -9,6 +9,7 @@ inline; and our own cancel, because runner's leaves forked workers running.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import shutil
@@ -16,7 +17,6 @@ import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -143,7 +143,7 @@ class _Cancel:
         return bool(self.signal)
 
 
-@contextmanager
+@contextlib.contextmanager
 def _cancellation() -> Iterator[_Cancel]:
     cancel = _Cancel()
     numbers = (signal.SIGINT, signal.SIGTERM)
@@ -155,7 +155,7 @@ def _cancellation() -> Iterator[_Cancel]:
             signal.signal(number, previous)
 
 
-@contextmanager
+@contextlib.contextmanager
 def _only_environment(environment: Mapping[str, str]) -> Iterator[None]:
     """Runner copies this process's environment whole, so for the run it is cut down to what may be seen."""
     whole = dict(os.environ)
@@ -277,5 +277,5 @@ def _end_tree(pid: int) -> None:
         return
     _gone, alive = psutil.wait_procs(family, timeout=_REAP_S)
     for process in alive:
-        if process.is_running() and "ControlPersist" not in " ".join(process.cmdline()):
+        with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()

@@ -58,8 +58,12 @@ class InventoryModule(BaseInventoryPlugin):
         try:
             context = open_context(site)
             ssh = SshPlaces.of(context.places)
-            for vm in context.hypervisor.vms():
-                self._add(vm, ssh)
+            hypervisor = context.hypervisor
+            try:
+                for vm in hypervisor.vms():
+                    self._add(vm, ssh)
+            finally:
+                hypervisor.close()  # tasks run in forks of this process, which must not share a connection
         except HypervisorUnreachable as failure:
             self.display.warning(f"{failure.message}. Hint: {failure.hint}")
         except VmmError as failure:
