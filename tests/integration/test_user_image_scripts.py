@@ -7,170 +7,33 @@ from __future__ import annotations
 
 import io
 import os
-import shutil
-import subprocess
 import tarfile
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from vmm_automation.adapters.clock import SystemClock
 from vmm_automation.errors import ArtifactInvalid, GuestUnreachable, TaskFailed
 from vmm_automation.images.borg import BorgStore
 from vmm_automation.model.image import Manifest
-from vmm_automation.model.ua import UaDefinition, UaVersion, UserData
-from vmm_automation.operations.user_image import capture, clean, deploy, plan_capture, plan_clean, plan_deploy
+from vmm_automation.operations.user_image import clean, deploy, plan_capture, plan_deploy
 from vmm_automation.ports import GuestResult
 
-UID = 2000
-PRIVATE = ("home", "root", "tmp", "var/tmp", "run", "dev/shm", "etc/skel", "var/spool", "var/mail")
-UA = UaDefinition(
-    id="notes",
-    display_name="Notes",
-    versions=(UaVersion("1.0", "files", data_version=2),),
-    user_data=UserData(
-        settings=(".config/notes", ".notesrc"),
-        exceptions=(".config/notes/exceptions",),
-        exclude=("*.tmp", "cache"),
-    ),
-)
+from .local_guest import FILL, UA, LocalGuest, captured, leftovers, started_guest
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="namespaces with accounts need root")
 
 
-class LocalGuest:
-    """A guest of namespaces: root inside, the same kernel and tools, its own files, processes and account."""
-
-    name = "local"
-
-    def __init__(self, base: Path) -> None:
-        self._base = base
-        for place in PRIVATE:
-            (base / place).mkdir(parents=True, exist_ok=True)
-        for place in ("tmp", "var/tmp", "dev/shm"):
-            (base / place).chmod(0o1777)
-        (base / "passwd").write_text(
-            f"root:x:0:0::/root:/bin/sh\nsession:x:{UID}:{UID}::/home/session:/bin/sh\n"
-        )
-        (base / "group").write_text(f"root:x:0:\nsession:x:{UID}:\n")
-        mounts = [f"mount --bind {base / place} /{place}" for place in PRIVATE if not place.startswith("tmp")]
-        mounts += [f"mount --bind {base / name} /etc/{name}" for name in ("passwd", "group")]
-        mounts.append(f"mount --bind {base / 'tmp'} /tmp")
-        script = "\n".join(["set -e", *mounts, "echo ready", "exec sleep infinity"])
-        start = [
-            "unshare",
-            "--mount",
-            "--pid",
-            "--ipc",
-            "--fork",
-            "--mount-proc",
-            "--kill-child",
-            "sh",
-            "-c",
-            script,
-        ]
-        self._root = subprocess.Popen(start, stdout=subprocess.PIPE, text=True)
-        assert self._root.stdout is not None
-        assert self._root.stdout.readline() == "ready\n"
-        children = Path(f"/proc/{self._root.pid}/task/{self._root.pid}/children").read_text()
-        self._enter = ["nsenter", "-t", children.split()[0], "--mount", "--pid", "--ipc"]
-        self.transfers = 0
-
-    def close(self) -> None:
-        """End the guest with all of its processes."""
-        self._root.kill()
-        self._root.wait()
-
-    def run(self, script: str, *, stdin: bytes = b"") -> GuestResult:
-        """As :class:`ports.Guest`."""
-        argv = [*self._enter, "sh", "-c", script]
-        done = subprocess.run(argv, input=stdin, capture_output=True, check=False)
-        return GuestResult(
-            done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace")
-        )
-
-    def put(self, local: Path, remote: str) -> None:
-        """As :class:`ports.Guest`."""
-        self.transfers += 1
-        shutil.copyfile(local, self.outside(remote))
-
-    def fetch(self, remote: str, local: Path) -> None:
-        """As :class:`ports.Guest`."""
-        self.transfers += 1
-        shutil.copyfile(self.outside(remote), local)
-
-    def outside(self, path: str) -> Path:
-        """Where a path of the guest lies on this machine."""
-        return self._base / path.lstrip("/")
-
-    def as_session(self, script: str) -> None:
-        """Run something as the session account, from its home."""
-        done = self.run(
-            f"cd /home/session && setpriv --reuid={UID} --regid={UID} --clear-groups sh -c '{script}'"
-        )
-        assert done.status == 0, done.stderr
-
-    def in_background(self, script: str) -> None:
-        """Leave something running as the session account."""
-        self.as_session(f"({script}) >/dev/null 2>&1 </dev/null & sleep 0.2")
-
-    def tree(self) -> str:
-        """Everything in the home with kinds, modes, owners and digests, one text."""
-        find = r"cd /home/session && find . -mindepth 1 -printf '%y %m %U %p %l\n' | sort"
-        return self.run(find + "; find . -type f -print0 | sort -z | xargs -0 -r sha256sum").stdout
-
-
 @pytest.fixture
 def guest(tmp_path: Path) -> Iterator[LocalGuest]:
-    local = LocalGuest(tmp_path / "guest")
-    local.outside("/etc/skel/.profile").write_text("umask 077\n")
-    local.run("cp -rT /etc/skel /home/session; chown -R 2000:2000 /home/session; chmod 0700 /home/session")
-    yield local
-    local.close()
+    with started_guest(tmp_path / "guest") as local:
+        yield local
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> BorgStore:
     return BorgStore(tmp_path / "user_images" / "repository", key_file=tmp_path / "user_images" / "key")
-
-
-FILL = r"""
-umask 022
-mkdir -p .config/notes/exceptions .config/notes/cache .config/other
-echo colour=blue >.config/notes/settings; echo never >.config/notes/exceptions/rule
-printf x >".config/notes/name with spaces and é"; printf y >".config/notes/$(printf "bad\377")"
-printf z >".config/notes/new
-line"; : >.config/notes/empty; echo big >.config/notes/cache/page; echo t >.config/notes/a.tmp
-ln -s settings .config/notes/link; ln .config/notes/settings .config/notes/hard
-truncate -s 1M .config/notes/sparse; echo end >>.config/notes/sparse
-chmod 4711 .config/notes/settings; mkdir -m 0500 .config/notes/readonly
-echo rc >.notesrc; echo private >.config/other/kept
-"""
-
-
-def captured(guest: LocalGuest, store: BorgStore, tmp_path: Path, *, number: int = 1) -> tuple[Manifest, str]:
-    return capture(
-        guest,
-        user="ann",
-        ua=UA,
-        version="1.0",
-        session="s-1",
-        fence=7,
-        parent=number - 1,
-        number=number,
-        spool=tmp_path / "spool",
-        images=store,
-        clock=SystemClock(),
-    )
-
-
-def leftovers(guest: LocalGuest, tmp_path: Path) -> list[str]:
-    spool = tmp_path / "spool"
-    found = [*guest.outside("/root").iterdir(), *guest.outside("/home").glob(".*")]
-    return [path.name for path in [*found, *(spool.iterdir() if spool.exists() else [])]]
 
 
 def test_user_data_goes_round_from_guest_to_store_to_guest(
@@ -381,61 +244,6 @@ def test_switch_that_fails_half_way_is_undone(guest: LocalGuest, store: BorgStor
         deploy(guest, tar=tar, manifest=manifest, ua=UA, session="s-2")
     guest.run("umount /home/session/.notesrc")
     assert guest.tree() == before
-
-
-MESS = r"""
-echo secret >.bash_history; echo changed >.profile; mkdir -p a/b; chmod 0500 a
-echo s >/tmp/mine; mkdir /var/tmp/mine; echo s >/var/tmp/mine/f; echo s >/dev/shm/mine
-"""
-
-
-def test_clean_removes_everything_of_the_user_and_nothing_else(guest: LocalGuest) -> None:
-    """Home, processes, temporary files, IPC, crontab and mail are gone; what belongs to others stays."""
-    guest.as_session(MESS)
-    guest.in_background("trap : TERM; while :; do sleep 0.05; done")
-    guest.as_session("ipcmk -M 4096 -Q -S 1 >/dev/null")
-    guest.run(
-        "cd /var/spool && mkdir -p cron/crontabs && echo x >cron/crontabs/session; echo x >/var/mail/session"
-    )
-    guest.run(
-        "echo other >/tmp/other; touch /root/.vmm-user-image.x.tar; mkdir /home/.vmm-stage-x; mkdir /run/s"
-    )
-    guest.run("chown session /run/s")
-    planned = plan_clean(guest)
-    for found in (
-        ".bash_history",
-        "/tmp/mine",
-        "/dev/shm/mine",
-        "process",
-        "ipc -m",
-        "ipc -q",
-        "ipc -s",
-        "crontabs",
-    ):
-        assert any(found in action for action in planned.actions), found
-    clean(guest)
-    assert plan_clean(guest) == replace(planned, changed=False, actions=())
-    assert guest.tree().splitlines()[0] == f"f 644 {UID} ./.profile "
-    assert guest.outside("/home/session/.profile").read_text() == "umask 077\n"
-    assert guest.outside("/tmp/other").exists()
-    assert guest.outside("/home/session").stat().st_mode & 0o777 == 0o700
-
-
-def test_fork_bomb_does_not_outrun_clean(guest: LocalGuest) -> None:
-    """Processes that keep replacing each other are all ended at once."""
-    guest.in_background("f() { sleep 0.02; f & }; f & f & f")
-    clean(guest)
-    time.sleep(0.3)
-    assert not plan_clean(guest).changed
-
-
-def test_clean_says_what_it_could_not_remove(guest: LocalGuest) -> None:
-    """What is left is named, and the VM is not called clean."""
-    guest.as_session("mkdir /tmp/held; touch /tmp/held/x")
-    guest.run("mount --bind -o ro /tmp/held /tmp/held; mount -o remount,ro,bind /tmp/held")
-    with pytest.raises(TaskFailed, match=r"/tmp/held") as failed:
-        clean(guest)
-    assert "path /tmp/held/x" in failed.value.details["left"]
 
 
 def test_plan_of_capture_counts_and_changes_nothing(guest: LocalGuest, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from vmm_automation.state import sessions, vms
 from vmm_automation.state.sqlite import SqliteStore
 
 
@@ -40,3 +41,23 @@ def clock() -> FakeClock:
 def store(tmp_path: Path) -> Iterator[SqliteStore]:
     with SqliteStore.open(tmp_path / "home" / "state.db") as opened:
         yield opened
+
+
+@pytest.fixture
+def live(store: SqliteStore, clock: FakeClock) -> SqliteStore:
+    """A store with live session s-1."""
+    with store.transaction() as tx:
+        vms.mark_clean(tx, vm="vm-1", now=clock.now())
+        sessions.claim(
+            tx,
+            session_id="s-1",
+            user="ann",
+            ua="cal",
+            version="1",
+            vm="vm-1",
+            terminal="phone",
+            explanation={},
+            owner="",
+            now=clock.now(),
+        )
+    return store

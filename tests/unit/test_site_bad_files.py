@@ -122,9 +122,7 @@ def test_dangling_link_is_not_found(directory: Path) -> None:
     assert errors == ["terminals/gone.yml: is a link to a file that is not there"]
 
 
-def test_ua_with_many_mistakes_lists_all_with_paths(directory: Path) -> None:
-    """Mistakes that the schema sees and those it cannot are told together, sorted by path."""
-    content = """
+MANY_MISTAKES = """
 command: ["{versiondir}/run", "sh -c ${shell}"]
 environment: {1BAD: x, PORT: 80}
 files: {../escape: x, /etc/passwd: x}
@@ -138,7 +136,11 @@ versions:
   "1.2": {kind: deb, artifacts: [{source: x, sha256: "2"}]}
   "1.3": {kind: archive, packages: [x1], artifacts: [{source: --index-url=x}]}
 """
-    errors = errors_in(directory, "uas/bad.yml", content)
+
+
+def test_ua_with_many_mistakes_lists_all_with_paths(directory: Path) -> None:
+    """Mistakes that the schema sees and those it cannot are told together, sorted by path."""
+    errors = errors_in(directory, "uas/bad.yml", MANY_MISTAKES)
     paths = [error.removeprefix("uas/bad.yml: ") for error in errors]
     for begin in (
         "command[0]: unknown placeholder '{versiondir}'; did you mean 'version_dir'?",

@@ -11,7 +11,7 @@ import pytest
 from vmm_automation.errors import Conflict, LockHeld, NotFound, NotPermitted, UsageError, VmmError
 from vmm_automation.model.times import from_text, to_text
 from vmm_automation.model.watcher import Grant, Privilege, SuspendRight
-from vmm_automation.state import grants, sessions, suspend_right, vms
+from vmm_automation.state import grants, suspend_right
 from vmm_automation.state.sqlite import SqliteStore
 from vmm_automation.state.store import Tx
 
@@ -19,26 +19,6 @@ from .conftest import FakeClock
 
 P = Privilege
 LEASE = timedelta(minutes=5)
-
-
-@pytest.fixture
-def live(store: SqliteStore, clock: FakeClock) -> SqliteStore:
-    """A store with live session s-1."""
-    with store.transaction() as tx:
-        vms.mark_clean(tx, vm="vm-1", now=clock.now())
-        sessions.claim(
-            tx,
-            session_id="s-1",
-            user="ann",
-            ua="cal",
-            version="1",
-            vm="vm-1",
-            terminal="phone",
-            explanation={},
-            owner="",
-            now=clock.now(),
-        )
-    return store
 
 
 def assign(tx: Tx, clock: FakeClock, watcher: str, *privileges: Privilege, minutes: float = 60) -> Grant:

@@ -12,7 +12,7 @@ import pytest
 from vmm_automation.errors import Conflict, InvalidName, LockHeld, NotFound, NotPermitted, UsageError
 from vmm_automation.model.session import SessionState
 from vmm_automation.operations import watcher
-from vmm_automation.state import events, sessions, vms
+from vmm_automation.state import events, sessions
 from vmm_automation.state.sqlite import SqliteStore
 from vmm_automation.state.store import Snapshot, Tx
 
@@ -33,26 +33,6 @@ BAD_NAMES = {
     "empty": "",
     "quote": "a'; DROP TABLE grants; --",
 }
-
-
-@pytest.fixture
-def live(store: SqliteStore, clock: FakeClock) -> SqliteStore:
-    """A store with live session s-1."""
-    with store.transaction() as tx:
-        vms.mark_clean(tx, vm="vm-1", now=clock.now())
-        sessions.claim(
-            tx,
-            session_id="s-1",
-            user="ann",
-            ua="cal",
-            version="1",
-            vm="vm-1",
-            terminal="phone",
-            explanation={},
-            owner="",
-            now=clock.now(),
-        )
-    return store
 
 
 def assign(live: SqliteStore, clock: FakeClock, name: str = "bo", **more: Any) -> dict[str, Any]:

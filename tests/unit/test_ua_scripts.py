@@ -16,7 +16,6 @@ from vmm_automation.adapters.cached_files import sha256_of
 from vmm_automation.errors import ArtifactInvalid, Conflict, DiskFull, NotFound, TaskFailed
 from vmm_automation.model.ua import UaDefinition, UaVersion
 from vmm_automation.operations import ua, ua_scripts
-from vmm_automation.operations.ua_reports import GuestStatus, parse_status, telling_line
 
 V1 = UaVersion("1.0", "archive")
 V2 = UaVersion("2.0", "archive")
@@ -288,15 +287,3 @@ def test_names_reach_the_shell_quoted() -> None:
         "demo", version="1.0; reboot", kind="pip", digest="d", activate=True, ports=[80], deadline_s=1
     )
     assert "version='1.0; reboot'\n" in script
-
-
-def test_status_of_lines_nobody_knows_is_empty() -> None:
-    """Noise on the guest's standard output is not taken for a report."""
-    assert parse_status("motd\nvmm\nvmm\tfree\n") == GuestStatus()
-
-
-def test_telling_line_prefers_the_services_own_words() -> None:
-    """The reason shown is what the service wrote, not what systemd writes about every end."""
-    formula = "x.service: Main process exited, code=exited\nx.service: Failed with result 'exit-code'."
-    text = f"ValueError: bad port\n{formula}"
-    assert telling_line(text) == "ValueError: bad port"

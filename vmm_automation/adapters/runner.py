@@ -219,6 +219,8 @@ def note_event(event: dict[str, Any], outcome: RunOutcome) -> None:
 
 def _failure(details: dict[str, Any], *, unreachable: bool) -> dict[str, Any]:
     result = details.get("res") or {}
+    # of a loop, the first item that failed: the task itself only says that one did
+    result = next((item for item in result.get("results") or [] if item.get("failed")), result)
     return {
         "host": str(details.get("host")),
         "task": str(details.get("task")),

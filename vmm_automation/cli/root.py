@@ -65,6 +65,9 @@ def run(arguments: Sequence[str]) -> int:
         app.main(args=list(arguments), prog_name="vmm", standalone_mode=False)
     except click.exceptions.Exit as ended:
         return ended.exit_code
+    except click.exceptions.NoArgsIsHelpError as bare:
+        print(bare.format_message(), file=sys.stderr)
+        return _USAGE
     except click.UsageError as wrong:
         path = wrong.ctx.command_path if wrong.ctx else "vmm"
         error = VmmError(wrong.format_message(), hint=f"{path} --help")
@@ -87,9 +90,20 @@ def _report(failure: VmmError, arguments: Sequence[str], *, exit_code: int, kind
         print(f"Hint: {failure.hint}", file=sys.stderr)
     if _wants_json(arguments):
         error = {**failure.to_document(), "class": kind, "exit_code": exit_code}
-        command = " ".join(word for word in list(arguments)[:3] if word.isalpha() and word != "json")
-        print(json.dumps({"command": command, "status": "error", "error": error}, indent=2))
+        print(json.dumps({"command": _command(arguments), "status": "error", "error": error}, indent=2))
     return exit_code
+
+
+def _command(arguments: Sequence[str]) -> str:
+    """Those words of a command line, right or wrong, that name the command."""
+    words: list[str] = []
+    member: click.Command | None = app
+    for word in arguments:
+        member = member.get_command(click.Context(member), word) if isinstance(member, click.Group) else None
+        if member is None:
+            break
+        words.append(word)
+    return " ".join(words)
 
 
 def _wants_json(arguments: Sequence[str]) -> bool:

@@ -41,6 +41,7 @@ def open_(door: Door, avoid: tuple[str, ...], terminal: str, **wanted: Any) -> R
     """
     variables = {f"session_{name}": value for name, value in wanted.items()}
     profile = _terminal(terminal)
+    door.context.site.terminal(profile)  # a wrong one is told at once, without starting a playbook
     reply = door.playbook(
         "session_open", {**variables, "session_terminal": profile, "session_avoid": list(avoid)}
     )
@@ -134,11 +135,11 @@ def _terminal(value: str) -> str | dict[str, Any]:
     if value != "-" and "/" not in value and not value.endswith((".yml", ".yaml", ".json")):
         return value
     from vmm_automation.errors import NotFound, TerminalInvalid
-    from vmm_automation.schema.yaml_text import parse_mapping, read_mapping
+    from vmm_automation.schema.yaml_text import MAX_BYTES, decode_mapping, read_mapping
 
     try:
         if value == "-":
-            mapping, errors = parse_mapping(sys.stdin.read(), where="standard input")
+            mapping, errors = decode_mapping(sys.stdin.buffer.read(MAX_BYTES + 1), where="standard input")
         else:
             mapping, errors = read_mapping(Path(value), where=value)
     except FileNotFoundError as absent:

@@ -1,4 +1,6 @@
-"""Opening and closing a session: select, claim, activate; begin to close, release.
+"""Opening and closing a session: reconcile, activate; begin to close, release.
+
+Before it, a VM is selected and claimed: :mod:`vmm_automation.operations.session_claim`.
 
 What happens in the guest in between (user image, UA): :mod:`vmm_automation.operations.session_guest`.
 The order is chosen so that a run cut off anywhere is undone (opening) or finished (closing) by the next:
@@ -8,84 +10,21 @@ proven clean.
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import Any
 
 from vmm_automation.adapters import endpoint as endpoints
 from vmm_automation.adapters.disks import free_port, port_is_free
-from vmm_automation.errors import Conflict, NotFound, NoVmFits, PortTaken
+from vmm_automation.errors import Conflict, NotFound, PortTaken
 from vmm_automation.model.names import check_name
 from vmm_automation.model.session import LIVE, Session, SessionState
-from vmm_automation.model.vm import VmCondition, VmFacts, VmState
+from vmm_automation.model.vm import VmCondition, VmState
 from vmm_automation.operations.context import Context
 from vmm_automation.operations.ownership import is_cut_off, run_token
-from vmm_automation.selection.outcome import Selection
-from vmm_automation.selection.select import select_vm
-from vmm_automation.state import generations, ledger, sessions, vms
-from vmm_automation.state.sessions import SeatTaken
+from vmm_automation.operations.session_claim import facts
+from vmm_automation.state import sessions
 
 _FORWARD_ATTEMPTS = 5
-
-
-@dataclass(frozen=True)
-class Request:
-    """A request for a session; ``terminal`` is a profile's name or the profile itself."""
-
-    user: str
-    ua: str
-    terminal: str | dict[str, Any]
-    version: str = ""
-    vm: str = ""
-    avoid: Sequence[str] = field(default_factory=tuple)
-
-
-def facts(context: Context) -> list[VmFacts]:
-    """All VMs of the site with what the state store knows of them."""
-    observed = context.hypervisor.vms()
-    with context.store.reading() as tx:
-        conditions = vms.conditions(tx)
-        active = ledger.active_versions(tx)
-        live = {session.vm: session.id for session in sessions.list_sessions(tx, live_only=True)}
-    return [
-        VmFacts(
-            vm=vm,
-            condition=conditions.get(vm.name, VmCondition.DIRTY),
-            session=live.get(vm.name),
-            active_uas=dict(active.get(vm.name, {})),
-        )
-        for vm in observed
-    ]
-
-
-def select(context: Context, request: Request) -> Selection:
-    """Which VMs fit a request, best first, and why the others do not.
-
-    Raises:
-        NotFound, TerminalInvalid, SiteInvalid: the request names what does not exist or is wrong.
-        NoVmFits: none fits.
-    """
-    check_name("user", request.user)
-    definition = context.site.ua(request.ua)
-    if request.version:
-        definition.version(request.version)
-    if request.vm:
-        context.hypervisor.vm(request.vm)
-    terminal = context.site.terminal(request.terminal)
-    with context.store.reading() as tx:
-        history = sessions.list_sessions(tx, live_only=False)
-    mine = [session for session in history if session.user == request.user and session.ua == request.ua]
-    return select_vm(
-        ua=definition,
-        terminal=terminal,
-        facts=facts(context),
-        version=request.version or None,
-        wanted_vm=request.vm or None,
-        avoid=request.avoid,
-        last_vm=max(mine, key=lambda session: session.created_at).vm if mine else None,
-    )
 
 
 def reconcile(context: Context, *, check: bool = False) -> dict[str, Any]:
@@ -107,58 +46,6 @@ def reconcile(context: Context, *, check: bool = False) -> dict[str, Any]:
         if fact.condition is VmCondition.DIRTY and not fact.session and fact.vm.state is VmState.RUNNING
     ]
     return {"changed": bool(abandoned), "abandoned": abandoned, "dirty": dirty}
-
-
-def claim(context: Context, request: Request, *, check: bool = False) -> dict[str, Any]:
-    """Select a VM and claim its seat: in score order, so that a lost race goes to the next VM.
-
-    A user who has an active session of the UA gets that one again, unchanged.
-
-    Raises:
-        NoVmFits: no VM fits, or every one that did was taken meanwhile.
-        Conflict: the user has a session of this UA that is being opened, closed or is suspended.
-    """
-    if present := _active_already(context, request):
-        return {"changed": False, "session": present.to_document(), "vm": present.vm}
-    selection = select(context, request)
-    terminal = context.site.terminal(request.terminal)
-    explanation = selection.to_document()
-    with context.store.reading() as tx:
-        newest = generations.newest(tx, user=request.user, ua=request.ua)
-    stored = newest.number if newest else 0
-    if check:
-        return {"changed": True, "vm": selection.ranked[0].vm, "selection": explanation, "generation": stored}
-    for choice in selection.ranked:
-        try:
-            with context.store.transaction() as tx:
-                session = sessions.claim(
-                    tx,
-                    session_id=f"s-{secrets.token_hex(4)}",
-                    user=request.user,
-                    ua=request.ua,
-                    version=choice.version,
-                    vm=choice.vm,
-                    terminal=terminal.name,
-                    explanation=explanation,
-                    owner=run_token(),
-                    now=context.clock.now(),
-                )
-                vms.mark_dirty(tx, vm=choice.vm, reason=f"session {session.id}", now=context.clock.now())
-        except SeatTaken:
-            continue
-        context.progress(f"Session {session.id} is on {choice.sentence()}")
-        return {
-            "changed": True,
-            "session": session.to_document(),
-            "vm": session.vm,
-            "selection": explanation,
-            "generation": stored,
-        }
-    raise NoVmFits(
-        f"Every VM that fits UA '{request.ua}' was taken meanwhile",
-        hint="vmm session list",
-        details=explanation,
-    )
 
 
 def activate(context: Context, session_id: str, *, port: int = 0, check: bool = False) -> dict[str, Any]:
@@ -283,13 +170,6 @@ def find(context: Context, session_id: str) -> Session:
     check_name("session", session_id)
     with context.store.reading() as tx:
         return sessions.get(tx, session_id=session_id)
-
-
-def _active_already(context: Context, request: Request) -> Session | None:
-    check_name("user", request.user)
-    with context.store.reading() as tx:
-        live = sessions.live_of_user(tx, user=request.user, ua=request.ua)
-    return live if live and live.state is SessionState.ACTIVE else None
 
 
 def _forward(context: Context, vm: str, *, wanted: int, guest_port: int) -> int:

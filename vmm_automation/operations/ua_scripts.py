@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from vmm_automation.adapters.ua_unit import GUEST_ROOT, unit_name
 from vmm_automation.operations import ua_shell
+from vmm_automation.operations.ua_shell_status import STATUS
 
 #: exit status of a script that stopped on purpose; it has printed a ``refused`` line
 REFUSED = 75
@@ -16,7 +17,7 @@ BASE_STATUS = "/opt/vmm/dpkg-status.base"
 
 def status_script() -> str:
     """Reads back what is delivered, what is active and what runs; changes nothing."""
-    return f"root={GUEST_ROOT}\n{ua_shell.PRELUDE}{ua_shell.STATUS}"
+    return f"root={GUEST_ROOT}\n{ua_shell.PRELUDE}{STATUS}"
 
 
 def install_script(

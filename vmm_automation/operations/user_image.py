@@ -10,6 +10,8 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -86,9 +88,7 @@ def capture(
     layers = declared(ua.user_data)
     captured_at = to_text(clock.now())
     operation = secrets.token_hex(8)
-    spool.mkdir(mode=0o700, parents=True, exist_ok=True)
-    tar = spool / f"capture-{operation}.tar"
-    try:
+    with _spooled(spool, operation) as tar:
         consistency = _fetch_archive(
             guest, ua=ua, layers=layers, account=account, operation=operation, into=tar, policy=policy
         )
@@ -107,9 +107,18 @@ def capture(
         )
         archive = archive_name(user=user, ua=ua.id, number=number, session=session)
         images.write(archive, tar=tar, manifest=manifest)
+    return manifest, archive
+
+
+@contextmanager
+def _spooled(spool: Path, operation: str) -> Iterator[Path]:
+    """Where a tar lies on the controller between guest and store; gone afterwards, whatever happens."""
+    spool.mkdir(mode=0o700, parents=True, exist_ok=True)
+    tar = spool / f"capture-{operation}.tar"
+    try:
+        yield tar
     finally:
         tar.unlink(missing_ok=True)
-    return manifest, archive
 
 
 def plan_capture(guest: Guest, *, ua: UaDefinition, account: SessionAccount = _SESSION_ACCOUNT) -> ImagePlan:

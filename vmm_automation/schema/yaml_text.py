@@ -40,6 +40,11 @@ def read_mapping(path: Path, *, where: str) -> tuple[Document | None, list[str]]
         raise
     except OSError as failure:
         return None, [f"{where}: cannot be read: {failure.strerror}"]
+    return decode_mapping(content, where=where)
+
+
+def decode_mapping(content: bytes, *, where: str) -> tuple[Document | None, list[str]]:
+    """The mapping that at most :data:`MAX_BYTES` of UTF-8 hold, or None and every error found."""
     if len(content) > MAX_BYTES:
         return None, [f"{where}: is larger than 1 MiB"]
     try:

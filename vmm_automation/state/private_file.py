@@ -12,12 +12,12 @@ from pathlib import Path
 from vmm_automation.errors import DiskFull, StateUnusable
 
 _FILE_MODE = 0o600
-_DIRECTORY_MODE = 0o700
+_DIRECTORY_MODE = 0o711  # others pass through and see nothing: QEMU, as its own user, reads disks below
 _OTHERS_WRITE = 0o022
 
 
 def prepare(path: Path) -> None:
-    """Create the file (0600) and its directory (0700) where missing; mend modes that are too open.
+    """Create the file (0600) and its directory (0711) where missing; mend modes that are too open.
 
     An existing file is never opened here: closing any descriptor of it would drop the locks which
     another connection of this process holds (POSIX advisory locks belong to the process).

@@ -7,7 +7,7 @@ from typing import Any
 
 from vmm_automation.ansible.action_base import VmmAction, text_list
 from vmm_automation.errors import UsageError, error_from_document
-from vmm_automation.operations import session, suspension
+from vmm_automation.operations import session, session_claim, suspension
 from vmm_automation.operations.context import Context
 
 _Step = Callable[[Context, dict[str, Any], bool], dict[str, Any]]
@@ -27,7 +27,7 @@ class ActionModule(VmmAction):
 def _claimed(context: Context, arguments: dict[str, Any], check: bool) -> dict[str, Any]:
     port = int(arguments.get("port") or 0)
     session.require_port(port)
-    request = session.Request(
+    request = session_claim.Request(
         user=str(arguments["user"]),
         ua=str(arguments["ua"]),
         terminal=arguments["terminal"],
@@ -35,7 +35,7 @@ def _claimed(context: Context, arguments: dict[str, Any], check: bool) -> dict[s
         vm=str(arguments.get("vm") or ""),
         avoid=text_list(arguments.get("avoid") or [], name="session_avoid"),
     )
-    return session.claim(context, request, check=check)
+    return session_claim.claim(context, request, check=check)
 
 
 def _active(context: Context, arguments: dict[str, Any], check: bool) -> dict[str, Any]:

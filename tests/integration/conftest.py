@@ -1,0 +1,106 @@
+"""Fixtures of the tests that use the real thing: one site with its own home, and two VMs shared by all tests."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from vmm_automation.places import Places
+
+from .controller import BIN, REPOSITORY, URI, Controller
+
+VMS = ("vm-1", "vm-2")
+
+
+@pytest.fixture(scope="session")
+def site() -> Iterator[Controller]:
+    """A controller with an empty home, a site of its own, and nothing left of it at the end."""
+    _require_libvirt()
+    root = Path(tempfile.mkdtemp(prefix="vmm-test-", dir="/var/tmp"))
+    root.chmod(0o755)  # QEMU runs as its own user and reads disks below
+    name = f"t{secrets.token_hex(4)}"
+    controller = Controller(home=root / "home", site=root / "site", name=name)
+    _borrow_base_images(Places.from_environment().base_images, controller.home / "base_images")
+    _copy_site(controller)
+    try:
+        yield controller
+    finally:
+        controller.remove_vms()
+        shutil.rmtree(root)
+
+
+@pytest.fixture(scope="session")
+def two_vms(site: Controller) -> tuple[str, str]:
+    """Two running VMs; created once, at the same time."""
+    assert site("vm", "create", *VMS).changed
+    return VMS
+
+
+@pytest.fixture
+def vmm(site: Controller) -> Controller:
+    """The real ``vmm`` command on the site."""
+    return site
+
+
+@pytest.fixture
+def idle_vms(site: Controller, two_vms: tuple[str, str]) -> tuple[str, str]:
+    """The two VMs without a session, whatever a test before left."""
+    for session in site.live_sessions():
+        site("session", "close", session["id"])
+    return two_vms
+
+
+@pytest.fixture
+def radicale(site: Controller, idle_vms: tuple[str, str]) -> tuple[str, str]:
+    """The two VMs, idle, with version 3.2.3 of Radicale active on both."""
+    assert site("ua", "install", "radicale", "--version", "3.2.3").result
+    return idle_vms
+
+
+@pytest.fixture
+def bare(site: Controller, tmp_path: Path) -> Controller:
+    """A controller without VMs whose home is empty and its own, with the base image at hand."""
+    alone = replace(site, home=tmp_path / "home")
+    _borrow_base_images(site.home / "base_images", alone.home / "base_images")
+    return alone
+
+
+def _require_libvirt() -> None:
+    assert (BIN / "vmm").exists(), f"no 'vmm' beside this interpreter; fix: {BIN}/pip install -e {REPOSITORY}"
+    for program, package in (
+        ("qemu-system-x86_64", "qemu-system-x86"),
+        ("virsh", "libvirt-clients"),
+        ("libvirtd", "libvirt-daemon-system"),
+    ):
+        if not shutil.which(program, path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"):
+            pytest.fail(f"'{program}' is not installed; fix: apt-get install {package}", pytrace=False)
+    asked = subprocess.run(
+        ["virsh", "-q", "-c", URI, "list"], capture_output=True, text=True, timeout=120, check=False
+    )
+    if asked.returncode != 0:
+        pytest.fail(f"libvirt does not answer at {URI}: {asked.stderr}fix: vmm doctor", pytrace=False)
+
+
+def _borrow_base_images(source: Path, target: Path) -> None:
+    """Link the finished images of another home, which never change; one that is not there is built."""
+    target.mkdir(parents=True)
+    for image in source.glob("[!.]*-*/"):
+        (target / image.name).symlink_to(image.resolve(), target_is_directory=True)
+    if (source / "acceleration.json").exists():
+        shutil.copy(source / "acceleration.json", target)
+
+
+def _copy_site(controller: Controller) -> None:
+    shutil.copytree(REPOSITORY / "inventories" / "local", controller.site)
+    file = controller.site / "site.yml"
+    text = file.read_text()
+    assert "\nname: local\n" in text
+    file.write_text(text.replace("\nname: local\n", f"\nname: {controller.name}\n"))

@@ -1,0 +1,34 @@
+"""The shell text that reads a guest back: what is delivered, active and running; it changes nothing."""
+
+from __future__ import annotations
+
+STATUS = """
+df -Pk /opt | { read -r _; read -r _ _ _ free _; say free "$free"; }
+for home in "$root"/*/; do
+    [ -d "$home" ] || continue
+    home=${home%/}
+    ua=${home##*/}
+    say ua "$ua"
+    current_of
+    [ -z "$line" ] || say current "$ua	$line"
+    for target in "$home"/*/; do
+        target=${target%/}
+        if [ -L "$target" ] || [ ! -d "$target" ]; then continue; fi
+        line_of "$target/.vmm-digest"
+        [ -z "$line" ] || say version "$ua	${target##*/}	$line"
+        [ ! -f "$target/.vmm-packages" ] || while read -r name _; do
+            say needs "$ua	${target##*/}	$name"
+        done <"$target/.vmm-packages"
+    done
+    for left in "$home"/.staging-* "$home"/.old-* "$home"/.reload; do
+        [ ! -e "$left" ] || say unfinished "$ua	${left##*/}"
+    done
+done
+cd /etc/systemd/system
+set -- vmm-ua-*.service
+if [ -f "$1" ]; then
+    sha256sum "$@" | while read -r sum file; do say unit "$file	$sum"; done
+    { systemctl is-active "$@" || :; } | for file in "$@"; do read -r state; say service "$file	$state"; done
+fi
+[ ! -f "$added" ] || while read -r name; do say added "$name"; done <"$added"
+"""
