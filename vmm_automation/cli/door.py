@@ -7,7 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +38,6 @@ class Door:
     site: Path
     output: str = "text"
     check: bool = False
-    _store: list[SqliteStore] = field(default_factory=list)
 
     def say(self, line: str) -> None:
         """Progress for a person, on standard error."""

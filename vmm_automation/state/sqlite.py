@@ -18,11 +18,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from vmm_automation.errors import DiskFull, StateUnusable, Timeout, VmmError
 from vmm_automation.state import private_file, schema
-from vmm_automation.state.store import Row, Snapshot, Tx, Value
+
+if TYPE_CHECKING:
+    from vmm_automation.state.store import Row, Snapshot, Tx, Value
 
 BUSY_TIMEOUT_S = 30.0
 _RETRY_S = 0.01
