@@ -38,9 +38,14 @@ class Context:
 
     @cached_property
     def store(self) -> SqliteStore:
-        """The state store."""
+        """The state store.
+
+        Raises:
+            Conflict: the controller's home holds the state of another site.
+        """
         from vmm_automation.state.sqlite import SqliteStore
 
+        self.places.reserve_for(self.site.name)
         return SqliteStore.open(self.places.state_file)
 
     @cached_property
