@@ -12,6 +12,10 @@ _NAME, _COLOUR = "{DAV:}displayname", "{http://apple.com/ns/ical/}calendar-color
 _NAMESPACES = 'xmlns:D="DAV:" xmlns:A="http://apple.com/ns/ical/" xmlns:C="urn:ietf:params:xml:ns:caldav"'
 
 
+class Refused(Exception):
+    """The server did not do what it was asked."""
+
+
 @dataclass(frozen=True)
 class Answer:
     """What a server answered; ``status`` is 0 if it did not, ``timed_out`` says that it stayed silent."""
@@ -80,7 +84,7 @@ class Calendar:
         """Make the calendar where it is not there yet, then set its name and colour.
 
         Raises:
-            RuntimeError: the server refused.
+            Refused: the server did not do it.
         """
         if self.settings() is None:
             first = "<D:displayname>new</D:displayname>"
@@ -98,9 +102,7 @@ class Calendar:
     def _changed(self, method: str, body: str) -> None:
         answer = self._request(method, body)
         if not 200 <= answer.status < 300:
-            raise RuntimeError(
-                f"{method} of the calendar ended with HTTP status {answer.status}: {answer.body!r}"
-            )
+            raise Refused(f"{method} of the calendar ended with HTTP status {answer.status}: {answer.body!r}")
 
     def _request(self, method: str, body: str) -> Answer:
         url = urllib.parse.urljoin(self.endpoint, f"/{self.user}/calendar/")

@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
-from calendar_client import Calendar, Settings, fetch
+from calendar_client import Calendar, Refused, Settings, fetch
 
 BIN = Path(sys.executable).parent
 VMS = ("vm-1", "vm-2")
@@ -93,11 +93,14 @@ def claim(holds: bool, statement: str) -> None:
     print(f"   ok: {statement}", flush=True)
 
 
-def close_left_over(*, discard: bool = False) -> None:
+def close_left_over() -> None:
     """Close a session that an interrupted run left open; refuse to touch anyone else's on the demo's VMs."""
     for session in vmm("session", "list")["sessions"]:
         if session["user"] == USER and session["ua"] == UA:
-            vmm("session", "close", session["id"], *(["--discard"] if discard else []))
+            states = {vm["name"]: vm["state"] for vm in vmm("vm", "list")["vms"]}
+            # Where the VM lost its power, what is on its disk may be torn; what was stored before is whole.
+            lost = states.get(session["vm"]) not in {"running", "paused"}
+            vmm("session", "close", session["id"], *(["--discard"] if lost else []))
         elif session["vm"] in VMS:
             raise ClaimBroken(
                 f"VM '{session['vm']}' is in use by session '{session['id']}' of user '{session['user']}'",
@@ -270,6 +273,8 @@ def main() -> None:
         clean() if arguments.clean else main_job(setup_s=arguments.setup_seconds)
     except ClaimBroken as broken:
         _fail(broken)
+    except Refused as refused:
+        _fail(ClaimBroken(str(refused)))
 
 
 if __name__ == "__main__":

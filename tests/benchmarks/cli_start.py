@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tests.benchmarks.figures import Report, arguments, interleaved, seconds_of
+from tests.benchmarks.figures import Report, interleaved, options_of, seconds_of
 from tests.benchmarks.own_site import PYTHON, VMM, own_site
 from vmm_automation.model.session import SessionState
 from vmm_automation.state import sessions, vms
@@ -20,7 +20,7 @@ _FLOOR = "python -c pass"
 
 def main() -> None:
     """Measure and report."""
-    options = arguments("cli_start", runs=25, description=__doc__ or "")
+    options = options_of("cli_start", runs=25, description=__doc__ or "").parse_args()
     report = Report("cli_start")
     with own_site() as site:
         fill(site.home / "state.db")

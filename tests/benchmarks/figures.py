@@ -20,12 +20,12 @@ _PER_CPU = 1.5  # with more that wants to run for each CPU, other work decides w
 Times = dict[str, list[float]]
 
 
-def arguments(name: str, *, runs: int, description: str) -> argparse.Namespace:
+def options_of(name: str, *, runs: int, description: str) -> argparse.ArgumentParser:
     """The options that all benchmarks have: ``--runs`` and ``--json``."""
     parser = argparse.ArgumentParser(prog=f"python -m tests.benchmarks.{name}", description=description)
     parser.add_argument("--runs", type=int, default=runs, help=f"runs of each kind (default {runs})")
     parser.add_argument("--json", type=Path, default=_BUILD / f"{name}.json", metavar="FILE")
-    return parser.parse_args()
+    return parser
 
 
 def interleaved(runs: int, kinds: Mapping[str, Callable[[int], float]]) -> Times:

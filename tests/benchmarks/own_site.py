@@ -88,29 +88,31 @@ def own_site() -> Iterator[OwnSite]:
     ``VMM_HOME`` of this process and of what it starts points to the new home while the block runs.
     """
     cached = Places.from_environment().base_images
-    home = Path(tempfile.mkdtemp(prefix="vmm-bench-", dir="/var/tmp"))
+    top = Path(tempfile.mkdtemp(prefix="vmm-bench-", dir="/var/tmp"))
+    home = top / "home"
     before = dict(os.environ)
     os.environ["VMM_HOME"] = str(home)
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed product has its byte-code
-    home.chmod(0o755)
-    site = _copy_site(home, name=f"b{secrets.token_hex(4)}")
+    top.chmod(0o755)  # a system-wide libvirt runs QEMU as its own user
+    home.mkdir(mode=0o755)
+    site = _copy_site(top, name=f"b{secrets.token_hex(4)}")
     try:
         cached.mkdir(parents=True, exist_ok=True)
         (home / "base_images").symlink_to(cached)
         yield site
     finally:
         site.delete_domains(f"vmm-{site.name}")
-        shutil.rmtree(home, ignore_errors=True)
+        shutil.rmtree(top, ignore_errors=True)
         os.environ.clear()
         os.environ.update(before)
 
 
-def _copy_site(home: Path, *, name: str) -> OwnSite:
-    directory = home / "site"
+def _copy_site(top: Path, *, name: str) -> OwnSite:
+    directory = top / "site"
     shutil.copytree(default_site(), directory)
     file = directory / "site.yml"
     file.write_text(yaml.safe_dump({**yaml.safe_load(file.read_text()), "name": name}))
-    return OwnSite(home=home, directory=directory, name=name, uri=Site.load(directory).libvirt_uri)
+    return OwnSite(home=top / "home", directory=directory, name=name, uri=Site.load(directory).libvirt_uri)
 
 
 def run(argv: Sequence[str | Path], *, stdin: bytes = b"") -> bytes:

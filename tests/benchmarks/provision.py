@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.benchmarks.figures import Report, Times, arguments, interleaved, say, seconds_of
+from tests.benchmarks.figures import Report, Times, interleaved, options_of, say, seconds_of
 from tests.benchmarks.own_site import OwnSite, own_site, run
 from vmm_automation.adapters.base_image_builder import ensure_base_image
 from vmm_automation.adapters.disks import free_port
@@ -36,12 +36,14 @@ _FLOOR = "qemu-img, virsh, ssh"
 
 def main() -> None:
     """Measure and report."""
-    options = arguments("provision", runs=3, description=__doc__ or "")
+    parser = options_of("provision", runs=3, description=__doc__ or "")
+    parser.add_argument("--vms", type=int, nargs="+", default=[1, 4], help="how many at once (default 1 4)")
+    options = parser.parse_args()
     report = Report("provision")
     with own_site() as site:
         floor = Floor.of(site)
         phases: list[dict[str, object]] = []
-        for count in (1, 4):
+        for count in options.vms:
             kinds = {
                 _FLOOR: floor.measure(count),
                 "operations.vm.present": _operation(site, count, phases=phases),

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
-from tests.benchmarks.figures import Report, Times, arguments, interleaved, say
+from tests.benchmarks.figures import Report, Times, interleaved, options_of, say
 from tests.benchmarks.own_site import OwnSite, own_site, run
 from vmm_automation.adapters.disks import free_port
 from vmm_automation.adapters.domain_xml import add_forward_command, domain_name, remove_forward_command
@@ -37,7 +37,7 @@ _FLOOR = "shell over one ssh connection"
 
 def main() -> None:
     """Measure and report."""
-    options = arguments("session_open", runs=5, description=__doc__ or "")
+    options = options_of("session_open", runs=5, description=__doc__ or "").parse_args()
     report = Report("session_open")
     with own_site() as site:
         site.vmm("vm", "create", _VM)

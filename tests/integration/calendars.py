@@ -25,9 +25,7 @@ def make_calendar(endpoint: str, *, user: str, name: str, colour: str) -> None:
 
 def set_calendar(endpoint: str, *, user: str, name: str, colour: str) -> None:
     """Change name and colour of calendar ``work``."""
-    status, answer = _ask(
-        endpoint, "PROPPATCH", user=user, body=_PROPERTIES.format(name=name, colour=colour)
-    )
+    status, answer = _ask(endpoint, "PROPPATCH", user=user, body=_PROPERTIES.format(name=name, colour=colour))
     assert status == _MULTISTATUS, answer
 
 

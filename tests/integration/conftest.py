@@ -1,4 +1,4 @@
-"""Fixtures of the tests that use the real thing: one site with its own home, and two VMs shared by all tests."""
+"""Fixtures of the tests that use the real thing: a site with its own home, and two VMs that all share."""
 
 from __future__ import annotations
 

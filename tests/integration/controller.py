@@ -7,12 +7,13 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
@@ -51,7 +52,7 @@ class Result:
         return bool(self.document["changed"])
 
     def refused(self, kind: str, *, status: int, names: str) -> dict[str, Any]:
-        """The error of a run that must have failed in one way: class, exit status, name in the message, hint."""
+        """The error of a run that must have failed: class and status, name in its message, hint."""
         assert self.document.get("status") == "error", (self.status, self.document, self.stderr)
         error: dict[str, Any] = self.document["error"]
         assert (error["class"], self.status, error["exit_code"]) == (kind, status, status), error
@@ -64,7 +65,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Played:
-    """What a plain ``ansible-playbook`` run left: exit status, the number of changes, the document, its output."""
+    """What a plain ``ansible-playbook`` run left: exit status, number of changes, document, output."""
 
     status: int
     changed: int
@@ -92,7 +93,7 @@ class Controller:
     def __call__(
         self,
         *arguments: str,
-        input: str | None = None,  # noqa: A002 - the word that subprocess has for it
+        input: str | None = None,
         env: Mapping[str, str] | None = None,
     ) -> Result:
         """Run ``vmm …`` with a JSON answer."""
@@ -231,13 +232,18 @@ class Started:
 
     def kill_tree(self) -> None:
         """Kill all of it at once with SIGKILL, as a crash of the controller would."""
-        family = self.family()
-        for process in family:
-            process.suspend()
-        for process in {*family, *self.family()}:
-            process.kill()
+        doomed: set[psutil.Process] = set()
+        while fresh := set(self.family()) - doomed:  # stopped first, so that none can start another unseen
+            for process in fresh:
+                with suppress(ProcessLookupError):
+                    os.kill(process.pid, signal.SIGSTOP)
+            doomed |= fresh
+        for process in doomed:
+            with suppress(ProcessLookupError):
+                os.kill(process.pid, signal.SIGKILL)
         self.process.communicate()
-        psutil.wait_procs(family, timeout=10)
+        _gone, alive = psutil.wait_procs(list(doomed), timeout=30)
+        assert not alive, alive
 
     def end(self, number: int) -> Result:
         """Send a signal to the command alone, and wait until it has ended."""

@@ -1,8 +1,8 @@
 """A libvirt of the tests' own, which they may kill: the machine's serves others.
 
-It is the system-wide ``libvirtd`` in a mount namespace where each of its directories is a private one, so that
-it shares nothing with the machine's: no sockets, no domains, no records of what runs. Its directories outlive
-it, as those of the real one do, and so does QEMU: started again it finds its guests.
+It is the system-wide ``libvirtd`` in a mount namespace where each of its directories is a private one, so
+that it shares nothing with the machine's: no sockets, no domains, no records of what runs. Its directories
+outlive it, as those of the real one do, and so does QEMU: started again it finds its guests.
 """
 
 from __future__ import annotations
@@ -18,7 +18,12 @@ import psutil
 
 from .controller import Controller, wait_until
 
-_DIRECTORIES = {"run": "/run/libvirt", "etc": "/etc/libvirt", "lib": "/var/lib/libvirt", "cache": "/var/cache/libvirt"}
+_DIRECTORIES = {
+    "run": "/run/libvirt",
+    "etc": "/etc/libvirt",
+    "lib": "/var/lib/libvirt",
+    "cache": "/var/cache/libvirt",
+}
 _LINES = """
 unix_sock_dir = "{root}/sockets"
 auth_unix_rw = "none"
@@ -48,11 +53,13 @@ class PrivateLibvirt:
         return replace(site, home=home, site=self.root / "site", uri=self.uri)
 
     def prepare(self) -> None:
-        """Make the private directories; what libvirt knows of this machine's QEMU is copied, it is slow to find."""
+        """Make the private directories; what libvirt found out of this machine's QEMU is copied."""
         for name, real in _DIRECTORIES.items():
             source = Path(real)
             if name in {"etc", "cache"} and source.is_dir():
-                shutil.copytree(source, self.root / name, symlinks=True, ignore=shutil.ignore_patterns("*.pid"))
+                shutil.copytree(
+                    source, self.root / name, symlinks=True, ignore=shutil.ignore_patterns("*.pid")
+                )
             else:
                 (self.root / name).mkdir(mode=0o755)
         for directory in ("qemu", "qemu/autostart"):
@@ -70,7 +77,9 @@ class PrivateLibvirt:
         argv = ["unshare", "--mount", "--propagation", "private", "sh", "-ec", "\n".join([*mounts, daemon])]
         path = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin"
         self.process = subprocess.Popen(argv, env={**os.environ, "PATH": path}, stderr=subprocess.DEVNULL)
-        wait_until(self._answers, what=f"the private libvirt answers; its log: {self.root / 'log'}", seconds=90)
+        wait_until(
+            self._answers, what=f"the private libvirt answers; its log: {self.root / 'log'}", seconds=90
+        )
 
     def _answers(self) -> bool:
         asked = subprocess.run(["virsh", "-q", "-c", self.uri, "list"], capture_output=True, check=False)

@@ -1,4 +1,4 @@
-"""What the controller needs is not there, full or dies meanwhile: exit status 8, and the next run succeeds."""
+"""What the controller needs is absent, full or dies meanwhile: exit status 8, and the next run succeeds."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_disk_that_fills_up_while_a_base_image_is_copied_is_left_as_it_was(
 
 
 def test_full_disk_refuses_a_change_of_state_and_loses_nothing(bare: Controller, tmp_path: Path) -> None:
-    """A grant that cannot be written is refused with exit status 8; with space again, all is there and goes on."""
+    """A grant that cannot be written is refused with exit status 8; with space again, work goes on."""
     with small_disk(tmp_path / "small", mib=4) as disk:
         small = replace(bare, home=disk)
         begin_session(disk / "state.db", session="s-1")
@@ -126,7 +126,7 @@ def test_libvirt_that_is_not_there_is_said_so(bare: Controller, tmp_path: Path) 
 def test_libvirt_that_dies_while_a_vm_is_made_costs_one_more_run(
     site: Controller, private_libvirt: PrivateLibvirt, moment: str
 ) -> None:
-    """Exit status 8; when libvirt is back the same command ends with one whole VM, and delete leaves nothing."""
+    """Exit status 8; when libvirt is back the same command makes one whole VM, and delete leaves nothing."""
     own = private_libvirt.controller(site)
     started = own.start("vm", "create", "vm-1")
     wait_until(lambda: own.domains() != [], what="the domain is defined")
@@ -148,8 +148,8 @@ def test_libvirt_that_dies_while_a_vm_is_made_costs_one_more_run(
 
 def test_ansible_that_is_not_installed_is_said_so(bare: Controller, tmp_path: Path) -> None:
     """Without ansible-playbook a command that needs it says how to install it, and others still work."""
-    run = {"capture_output": True, "check": True}
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "venv")], **run)  # type: ignore[call-overload]
+    argv = [sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "venv")]
+    subprocess.run(argv, capture_output=True, check=True)
     python = tmp_path / "venv" / "bin" / "python"
     packages = next((tmp_path / "venv" / "lib").glob("python*/site-packages"))
     line = f"import site; site.addsitedir({sysconfig.get_path('purelib')!r})\n"

@@ -20,7 +20,7 @@ def vm_files(vmm: Controller) -> list[str]:
 
 
 def require_nothing_half_made(vmm: Controller) -> None:
-    """Each domain has files and the other way round, and no private data of a run is left on the controller."""
+    """Each domain has files and the other way round, and no private data of a run is left."""
     assert [name.removeprefix(f"vmm-{vmm.name}-") for name in vmm.domains()] == vm_files(vmm)
     assert list((vmm.home / "run").iterdir()) == []
 
@@ -54,7 +54,7 @@ def require_gone(family: list[psutil.Process]) -> None:
 def test_signal_to_vm_create_ends_all_it_started_and_the_next_run_cleans_up(
     vmm: Controller, two_vms: tuple[str, str], number: signal.Signals
 ) -> None:
-    """SIGTERM and SIGINT end in exit status 14 with nothing left running; the VM can be deleted or finished."""
+    """SIGTERM and SIGINT end in exit status 14 with nothing left running; the next run cleans up."""
     before = (vmm.domains(), vm_files(vmm))
     started = vmm.start("vm", "create", _VM)
     wait_until(lambda: len(vmm.domains()) > len(two_vms), what="the domain is defined")
@@ -76,8 +76,8 @@ def test_vm_create_killed_again_and_again_is_finished_by_the_run_that_lives(
     directory = vmm.home / "vms" / vmm.name / _VM
     moments = [
         lambda: True,
-        lambda: directory.exists(),
-        lambda: (directory / "seed.raw").exists(),
+        directory.exists,
+        (directory / "seed.raw").exists,
         lambda: len(vmm.domains()) > len(two_vms),
     ]
     for moment in moments:
@@ -96,9 +96,7 @@ def test_vm_create_killed_again_and_again_is_finished_by_the_run_that_lives(
     require_nothing_half_made(vmm)
 
 
-@pytest.mark.parametrize(
-    "moment", ["Session s-", "Deploy the user's image", "is on VM", "Open the endpoint"]
-)
+@pytest.mark.parametrize("moment", ["Session s-", "Deploy the user's image", "Open the endpoint"])
 def test_session_open_killed_is_given_up_and_the_next_one_has_all_data(
     vmm: Controller, radicale: tuple[str, str], moment: str
 ) -> None:
@@ -127,12 +125,18 @@ def test_session_open_killed_is_given_up_and_the_next_one_has_all_data(
 
 @pytest.mark.parametrize(
     "moment",
-    ["Take the session out of use", "Capture the user's image", "is stored", "Clean the VM", "End the session"],
+    [
+        "Take the session out of use",
+        "Capture the user's image",
+        "is stored",
+        "Clean the VM",
+        "End the session",
+    ],
 )
 def test_session_close_killed_is_finished_by_the_next_close(
     vmm: Controller, radicale: tuple[str, str], moment: str
 ) -> None:
-    """One more generation is stored, neither none nor two; the VM ends clean; the settings are the last ones."""
+    """One more generation is stored, neither none nor two; the VM ends clean; the last settings are kept."""
     del radicale
     user, colour = "lou", f"#{len(moment):06x}ff"
     session = used_session(vmm, user, colour=colour)
@@ -142,6 +146,9 @@ def test_session_close_killed_is_finished_by_the_next_close(
     started.wait_for(moment)
     started.kill_tree()
 
+    if vmm.live_sessions()[0]["state"] == "closing":  # a second session would miss the last changes
+        refused = vmm(*open_words(user)).refused("Conflict", status=5, names=session["id"])
+        assert session["id"] in refused["hint"]
     closed = vmm("session", "close", session["id"]).result["session"]
     assert closed["state"] == "closed"
     assert generations(vmm, user) == [*stored, len(stored) + 1]
@@ -152,17 +159,3 @@ def test_session_close_killed_is_finished_by_the_next_close(
     again = vmm(*open_words(user)).result["session"]
     assert calendar(again["endpoint"], user=user) == (user, colour)
     vmm("session", "close", again["id"])
-
-
-def test_session_close_killed_lets_the_user_open_elsewhere_only_after_it_is_finished(
-    vmm: Controller, radicale: tuple[str, str]
-) -> None:
-    """While a session is half closed its user gets no second one, which would miss the last changes."""
-    del radicale
-    session = used_session(vmm, "max", colour="#0000ffff")
-    started = vmm.start("session", "close", session["id"])
-    started.wait_for("Capture the user's image")
-    started.kill_tree()
-    refused = vmm(*open_words("max")).refused("Conflict", status=5, names=session["id"])
-    assert refused["hint"] == f"vmm session close {session['id']}"
-    assert vmm("session", "close", session["id"]).result["generation"]["number"] == 1

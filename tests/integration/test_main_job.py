@@ -1,4 +1,4 @@
-"""The whole job through the command line: VMs, an application on them, a session, its Watchers, a user's data."""
+"""The whole job through the command line: VMs, an application, a session, its Watchers, a user's data."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_settings_changed_in_one_session_are_there_in_the_next_on_another_vm(
 
 
 def test_vm_of_a_closed_session_has_nothing_of_the_user(vmm: Controller, ada: Ada) -> None:
-    """After a session no file, process or login of the user is on the VM: it looks as if it was never used."""
+    """After a session no file and no process of the user is on the VM: it looks as if it was never used."""
     make_calendar(ada.endpoint, user="ada", name=WORK[0], colour=WORK[1])
     look = "find /home/session -mindepth 1 | sort; ps -u session -o args=; ls /etc/skel -A | sort"
     during = vmm.on_guest(ada.vm, look)
@@ -121,7 +121,7 @@ def test_update_of_one_vm_leaves_the_other_alone(vmm: Controller, radicale: tupl
 def test_only_the_holder_of_the_right_suspends_and_the_endpoint_is_silent_meanwhile(
     vmm: Controller, ada: Ada
 ) -> None:
-    """Of two Watchers who may suspend, only the one who holds the right can; a suspended session is silent."""
+    """Of two Watchers who may suspend only the holder of the right can; a suspended session is silent."""
     for watcher in ("bo", "cleo"):
         vmm("watcher", "assign", ada.session, watcher, "--privilege", "view", "--privilege", "suspend")
     vmm("watcher", "assign", ada.session, "vic", "--privilege", "view")

@@ -1,4 +1,4 @@
-"""Every playbook, run by plain Ansible: a dry run changes nothing, the first run does, the second does not."""
+"""Every playbook, run by plain Ansible: a dry run changes nothing, a first run does, a second does not."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from .controller import REPOSITORY, Controller, Played
 _ANEW = {"vm_rebuild", "image_capture", "image_deploy", "watcher_lock_acquire"}
 _VM, _WATCHER = "vm-3", "wes"
 _DESTROY = {"vm_allow_destroy": True}
+_DESTROY_IMAGE = {"user_image_allow_destroy": True}
 
 
 def converge(vmm: Controller, playbook: str, *, nothing_to_do: bool = False, **variables: Any) -> Played:
-    """Dry run, run, run again, and what the run left; ``nothing_to_do`` where it starts from what is wanted."""
+    """Dry run, run, run again; what the run left. ``nothing_to_do``: it starts from what is wanted."""
     before = vmm.everything()
     planned = vmm.play(playbook, check=True, **variables)
     assert planned.result is not None
@@ -31,7 +32,7 @@ def converge(vmm: Controller, playbook: str, *, nothing_to_do: bool = False, **v
     if playbook in _ANEW:
         assert second.changed
         return first
-    assert second.changed == 0, f"the second run of {playbook} says that it changed something:\n{second.output}"
+    assert second.changed == 0, f"the second run of {playbook} reports a change:\n{second.output}"
     assert vmm.everything() == after, f"the second run of {playbook} changed something"
     return first
 
@@ -88,11 +89,9 @@ def test_ua_playbooks_end_in_the_wanted_state_whatever_they_find(
     assert [vmm.on_guest(vm, left) for vm in both] == ["", ""]
 
 
-def test_session_opened_a_second_time_is_the_same_session(
-    vmm: Controller, radicale: tuple[str, str]
-) -> None:
+def test_session_opened_a_second_time_is_the_same_session(vmm: Controller, radicale: tuple[str, str]) -> None:
     """Open and close, each twice: no second session, no second generation."""
-    wanted = {"session_user": "tea", "session_ua": "radicale", "session_vm": radicale[0]}
+    wanted: dict[str, Any] = {"session_user": "tea", "session_ua": "radicale", "session_vm": radicale[0]}
     opened = converge(vmm, "session_open", **wanted).result["session"]
     assert vmm.play("session_open", **wanted).result["session"] == opened
     converge(vmm, "session_close", session_id=opened["id"])
@@ -104,7 +103,7 @@ def test_watcher_and_suspension_playbooks_end_in_the_wanted_state_whatever_they_
     vmm: Controller, session: str
 ) -> None:
     """Assign, update, acquire, suspend, resume, release and revoke, each twice."""
-    who = {"watcher_session": session, "watcher_name": _WATCHER}
+    who: dict[str, Any] = {"watcher_session": session, "watcher_name": _WATCHER}
     converge(vmm, "watcher_assign", **who, watcher_privileges=["suspend"])
     converge(vmm, "watcher_update", **who, watcher_privileges=["view"])
     converge(vmm, "watcher_lock_acquire", **who)
@@ -117,9 +116,9 @@ def test_watcher_and_suspension_playbooks_end_in_the_wanted_state_whatever_they_
 def test_image_playbooks_make_a_generation_and_bring_it_back(vmm: Controller, session: str) -> None:
     """Each capture is a new generation; each deploy replaces the present data; a dry run does neither."""
     captured = converge(vmm, "image_capture", user_image_session=session).result["generation"]
-    assert captured["number"] == 1
-    deploy = {"user_image_session": session, "user_image_generation": 1, "user_image_allow_destroy": True}
-    assert converge(vmm, "image_deploy", **deploy).result["deployed"] == 1
+    number = captured["number"]
+    deploy: dict[str, Any] = {"user_image_session": session, "user_image_generation": number}
+    assert converge(vmm, "image_deploy", **deploy, **_DESTROY_IMAGE).result["deployed"] == number
 
 
 def test_no_playbook_is_left_out() -> None:

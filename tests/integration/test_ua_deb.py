@@ -1,4 +1,4 @@
-"""An application of kind deb: installed from Debian packages without the guest's network, removed to the last file."""
+"""An application of kind deb: installed without the guest's network, and removed to the last file."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def guest_is(vmm: Controller, vm: str) -> tuple[list[str], list[str]]:
 
 
 def test_deb_application_comes_and_goes_without_a_trace(vmm: Controller, idle_vms: tuple[str, str]) -> None:
-    """Packages and files are the same before installation and after removal; a second installation is no change."""
+    """Packages and files are the same before and after; a second installation is no change."""
     vm = idle_vms[0]
     assert vmm("ua", "remove", "radicale", "--vm", vm, "--yes").result is not None
     before = guest_is(vmm, vm)

@@ -1,4 +1,4 @@
-"""The wheel has all that is needed: installed alone, run from an empty directory, it does what the tree does."""
+"""The wheel has all that is needed: installed alone and run elsewhere it does what the tree does."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _DEPENDENCIES = ("ansible-playbook", "borg")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The ``bin`` of a new environment with our wheel, which pip installs.
 
-    The dependencies are those of the running environment, linked in and not installed again: what they are is
-    pip's affair, and some are built from source for minutes. Their programs are copied, so that they run with the
-    new interpreter and find our package in the wheel and not in the source tree.
+    The dependencies are those of the running environment, linked in and not installed again: what they are
+    is pip's affair, and some are built from source for minutes. Their programs are copied, so that they run
+    with the new interpreter and find our package in the wheel and not in the source tree.
     """
     root = tmp_path_factory.mktemp("wheel")
     tree = root / "tree"
@@ -55,7 +55,7 @@ def run(argv: list[str], **options: object) -> subprocess.CompletedProcess[str]:
 def test_installed_wheel_works_from_an_empty_directory(
     installed: Path, bare: Controller, tmp_path: Path
 ) -> None:
-    """Help, doctor and a playbook need nothing of the source tree: roles, plugins and the site are in the wheel."""
+    """Help, doctor and a playbook need nothing of the source tree: roles, plugins, site are in the wheel."""
     empty = tmp_path / "empty"
     empty.mkdir()
     path = ":".join(
@@ -68,7 +68,7 @@ def test_installed_wheel_works_from_an_empty_directory(
     def vmm(*arguments: str) -> str:
         return run([str(installed / "vmm"), *arguments], cwd=empty, env=env).stdout
 
-    where = "import vmm_automation, vmm_automation.content as c; print(vmm_automation.__file__, c.default_site())"
+    where = "import vmm_automation.content as c; print(c.__file__, c.default_site())"
     found = run([str(installed / "python"), "-c", where], cwd=empty, env=env).stdout.split()
     assert all(Path(place).is_relative_to(installed.parent) for place in found), found
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -35,6 +36,7 @@ _ALLOWED = frozenset(
     | {"XDG_RUNTIME_DIR", "XDG_DATA_HOME", "XDG_CACHE_HOME", "http_proxy", "https_proxy", "no_proxy"}
 )
 _ALLOWED_PREFIXES = ("ANSIBLE_", "VMM_", "PIP_", "SSL_CERT", "REQUESTS_CA")
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _POLL_S = 1
 _REAP_S = 10.0
 _LOOK_S = 0.05
@@ -176,7 +178,8 @@ def _run(
     outcome.status = str(runner.status)
     outcome.return_code = int(runner.rc or 0)
     with runner.stdout as stdout:
-        outcome.stdout_tail = [line.strip() for line in stdout.read().splitlines() if line.strip()][-8:]
+        lines = [_COLOUR.sub("", line).strip() for line in stdout.read().splitlines()]
+    outcome.stdout_tail = [line for line in lines if line][-8:]
 
 
 def _end_tree(pid: int) -> None:

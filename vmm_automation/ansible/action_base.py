@@ -12,8 +12,9 @@ from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
-from vmm_automation.errors import GuestUnreachable, UsageError, VmmError
+from vmm_automation.errors import Canceled, GuestUnreachable, UsageError, VmmError
 from vmm_automation.operations.context import Context, open_context
+from vmm_automation.operations.ownership import is_cut_off
 from vmm_automation.ports import GuestResult
 
 PROGRESS_MARK = "vmm: "
@@ -40,6 +41,7 @@ class VmmAction(ActionBase):
         self.variables = task_vars or {}
         arguments = plain(self._task.args)
         try:
+            self._require_run()
             document = self.perform(self._context(), arguments, check=bool(self._task.check_mode))
         except VmmError as failure:
             result.update(failed=True, msg=_sentence(failure), vmm_error=plain(failure.to_document()))
@@ -50,6 +52,12 @@ class VmmAction(ActionBase):
         """The guest of the task's host, or of the host it is delegated to."""
         name = str(self._task.delegate_to or self.variables.get("inventory_hostname", ""))
         return AnsibleGuest(self, name=name)
+
+    def _require_run(self) -> None:
+        """Begin nothing more once the command that runs this playbook was killed: the next one takes over."""
+        run = str(self.variables.get("vmm_run") or "")
+        if run and is_cut_off(run):
+            raise Canceled("The command that ran this playbook is gone", hint="run the same command again")
 
     def _context(self) -> Context:
         site = self.variables.get("vmm_site")

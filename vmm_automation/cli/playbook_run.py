@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -10,8 +11,9 @@ from typing import Any
 from vmm_automation.adapters.run_outcome import RunOutcome
 from vmm_automation.adapters.runner import PlaybookRun, run_playbook
 from vmm_automation.content import playbooks
-from vmm_automation.errors import NotFound
+from vmm_automation.errors import NotFound, UsageError
 from vmm_automation.operations.actor import os_user
+from vmm_automation.operations.ownership import owner_token
 from vmm_automation.places import Places
 from vmm_automation.site import Site
 
@@ -32,6 +34,7 @@ def run_named(
 
     Raises:
         NotFound: there is no such playbook.
+        UsageError: a variable has bytes that are no text.
         VmmError: the run failed; see :func:`vmm_automation.adapters.runner.run_playbook`.
     """
     known = playbooks()
@@ -41,15 +44,30 @@ def run_named(
             hint="vmm playbook run --help",
             details={"playbook": name},
         )
+    _require_text(variables)
     request = PlaybookRun(
         playbook=known[name],
         inventory=_inventory(Site.load(site)),
-        variables={"vmm_actor": os_user(), **variables},
+        variables={"vmm_actor": os_user(), "vmm_run": owner_token(os.getpid()), **variables},
         limit=limit,
         check=check,
         extra_arguments=extra_arguments,
     )
     return run_playbook(request, runs=Places.from_environment().runs, listener=_Follower(say))
+
+
+def _require_text(variables: Mapping[str, Any]) -> None:
+    """Refuse what Ansible cannot read: bytes of the command line that are not UTF-8."""
+    for name, value in variables.items():
+        try:
+            str(value).encode()
+        except UnicodeEncodeError as wrong:
+            shown = str(value).encode("ascii", "backslashreplace").decode()[:40]
+            raise UsageError(
+                f"Value '{shown}' of variable '{name}' is not text in UTF-8",
+                hint="locale charmap",
+                details={"variable": name},
+            ) from wrong
 
 
 def _inventory(site: Site) -> Path:

@@ -139,19 +139,20 @@ def show(door: Door, session: str) -> Reply:
 
 
 def _granted(door: Door, verb: str, wanted: dict[str, Any]) -> Reply:
-    done = _done(door, verb, wanted)
+    done, changed = _done(door, verb, wanted)
     grant = done.get("grant") or {}
     privileges = ", ".join(grant.get("privileges", []))
     until = f"{grant.get('watcher')} may {privileges} until {grant.get('expires_at')}"
-    return Reply(done, f"{wanted['watcher']} is revoked" if verb == "revoke" else until, _changed(done))
+    return Reply(done, f"{wanted['watcher']} is revoked" if verb == "revoke" else until, changed)
 
 
 def _right(door: Door, verb: str, wanted: dict[str, Any]) -> Reply:
-    done = _done(door, verb, wanted)
-    return Reply(done, _sentence(done["right"]), _changed(done))
+    done, changed = _done(door, verb, wanted)
+    return Reply(done, _sentence(done["right"]), changed)
 
 
-def _done(door: Door, verb: str, wanted: dict[str, Any]) -> dict[str, Any]:
+def _done(door: Door, verb: str, wanted: dict[str, Any]) -> tuple[dict[str, Any], bool]:
+    """The result document, and whether anything changed: that is said beside it, as for playbooks."""
     from vmm_automation.adapters.clock import SystemClock
     from vmm_automation.operations import watcher
     from vmm_automation.operations.actor import os_user
@@ -159,11 +160,7 @@ def _done(door: Door, verb: str, wanted: dict[str, Any]) -> dict[str, Any]:
     done: dict[str, Any] = getattr(watcher, verb)(
         door.store, SystemClock(), **wanted, actor=os_user(), check=door.check
     )
-    return done
-
-
-def _changed(done: dict[str, Any]) -> bool:
-    return bool(done.get("changed"))
+    return done, bool(done.pop("changed", False))
 
 
 def _sentence(right: dict[str, Any]) -> str:

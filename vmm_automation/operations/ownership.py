@@ -6,14 +6,28 @@ import os
 import socket
 from pathlib import Path
 
-import psutil
-
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+_DEAD = frozenset("ZX")
+#: places in /proc/<pid>/stat behind the program's name; see proc(5)
+_STATE, _START_TICKS = 0, 19
 
 
 def owner_token(pid: int) -> str:
-    """``host:boot:pid:start``: a pid alone may be used again."""
-    return f"{socket.gethostname()}:{_boot_id()}:{pid}:{psutil.Process(pid).create_time():.2f}"
+    """``host:boot:pid:start``: a pid alone may be used again.
+
+    The start counts from the boot, in ticks: as a time of day it would move whenever the clock is set.
+
+    Raises:
+        ProcessLookupError: there is no such process, or it is dead and only not collected yet.
+    """
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except FileNotFoundError as gone:
+        raise ProcessLookupError(f"no process {pid}") from gone
+    facts = stat.rpartition(")")[2].split()
+    if facts[_STATE] in _DEAD:
+        raise ProcessLookupError(f"process {pid} is dead")
+    return f"{socket.gethostname()}:{_boot_id()}:{pid}:{facts[_START_TICKS]}"
 
 
 def run_token() -> str:
@@ -30,7 +44,7 @@ def is_cut_off(token: str) -> bool:
         return True
     try:
         return owner_token(int(parts[2])) != token
-    except (psutil.NoSuchProcess, ValueError):
+    except (ProcessLookupError, ValueError):
         return True
 
 

@@ -67,14 +67,14 @@ def _switch(
         changed = before.state is not to
         if changed:
             session = sessions.move_to(tx, session_id=session_id, state=to, expected=_MAY_SUSPEND, now=now)
-        events.append(
-            tx,
-            actor=watcher or context.actor,
-            action="session_suspend" if to is SessionState.SUSPENDED else "session_resume",
-            object_name=session_id,
-            result={"state": str(session.state)},
-            now=now,
-        )
+            events.append(
+                tx,
+                actor=watcher or context.actor,
+                action="session_suspend" if to is SessionState.SUSPENDED else "session_resume",
+                object_name=session_id,
+                result={"state": str(session.state)},
+                now=now,
+            )
     if not check:
         _act(context, session_id, vm=before.vm, to=to, back_to=before.state)
     return {"changed": changed, "session": session.to_document()}

@@ -27,7 +27,7 @@ def record(
 ) -> Deployment:
     """Write down what is on a VM now; a version that becomes *active* makes the other one *inactive*.
 
-    An empty ``digest`` keeps the one that is known.
+    An empty ``digest`` keeps the one that is known. Writing down what is known already changes nothing.
     """
     at = to_text(now)
     if state is DeploymentState.ACTIVE:
@@ -44,7 +44,9 @@ def record(
         " VALUES (:vm, :ua, :version, :state, :at, :digest, :reason)"
         " ON CONFLICT (vm, ua, version) DO UPDATE SET state = excluded.state,"
         " changed_at = excluded.changed_at, reason = excluded.reason,"
-        " digest = CASE WHEN excluded.digest = '' THEN deployments.digest ELSE excluded.digest END",
+        " digest = CASE WHEN excluded.digest = '' THEN deployments.digest ELSE excluded.digest END"
+        " WHERE deployments.state <> excluded.state OR deployments.reason <> excluded.reason"
+        " OR excluded.digest NOT IN ('', deployments.digest)",
         vm=vm,
         ua=ua,
         version=version,
