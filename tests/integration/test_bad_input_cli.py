@@ -16,8 +16,7 @@ from .controller import Controller
 
 BAD_NAMES = {
     "slash": "a/b",
-    "parent": "..",
-    "path": "../../etc/passwd",
+    "parent": "../../etc/passwd",
     "space": "a b",
     "dash": "-rf",
     "control": "a\x1b[31mb\n",
@@ -25,7 +24,6 @@ BAD_NAMES = {
     "letter": "jürgen",
     "surrogate": "a\udcffb",
     "empty": "",
-    "shell": "a;id",
     "jinja": "{{lookup('pipe','id')}}",
 }
 _OPEN = ("session", "open", "--user", "ann", "--ua", "radicale")
@@ -198,7 +196,7 @@ def test_artifact_altered_in_the_cache_or_other_than_defined_is_never_delivered(
 
     definition = (vmm.site / "uas" / "radicale.yml").read_text()
     digest = wheel.name.partition("-")[0]
-    edit = {"uas/radicale.yml": definition.replace(digest, "0" * 64)}
+    edit = {"uas/radicale.yml": definition.replace(digest, "f" * 64)}
     other = vmm.on_site(tmp_path / "site", edit)
     other(*install).refused("ArtifactInvalid", status=9, names="vobject==")
     assert vmm(*install).result["vms"][radicale[0]]["actions"] == []

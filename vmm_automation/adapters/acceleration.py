@@ -18,6 +18,7 @@ import os
 import shutil
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from vmm_automation.adapters.process import run, tool_missing
@@ -35,7 +36,13 @@ _KVM_CPUS = ("host", "host,-arch-capabilities")
 _TCG_CPU = "Nehalem"  # guests boot a third faster on it than on "max": fewer features to emulate
 
 
-def probe_acceleration(image: BaseImage, *, directory: Path, deadline_s: float = 20) -> AccelerationVerdict:
+def probe_acceleration(
+    image: BaseImage,
+    *,
+    directory: Path,
+    deadline_s: float = 20,
+    progress: Callable[[str], None] = lambda _line: None,
+) -> AccelerationVerdict:
     """Whether a Linux guest with the kernel of ``image`` runs under KVM here; TCG where not, with the reason.
 
     The verdict is kept in ``directory``; ``deadline_s`` is in seconds and bounds all attempts together.
@@ -57,6 +64,7 @@ def probe_acceleration(image: BaseImage, *, directory: Path, deadline_s: float =
     cached = _read_cache(directory / _CACHE, key)
     if cached is not None:
         return cached
+    progress(f"trying whether a Linux guest runs under KVM here (at most {deadline_s:g} s, once)")
     verdict = _probe(image.kernel, image.probe_initrd, deadline_s)
     # A verdict that cannot be kept is still true: the next run asks again.
     with contextlib.suppress(OSError):

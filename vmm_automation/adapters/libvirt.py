@@ -32,7 +32,6 @@ _LOST_CONNECTION = {
     libvirt.VIR_ERR_NO_CONNECT,
     libvirt.VIR_ERR_INVALID_CONN,
     libvirt.VIR_ERR_RPC,
-    libvirt.VIR_ERR_SYSTEM_ERROR,
     libvirt.VIR_ERR_AUTH_FAILED,
 }
 _UNDEFINE_ALL = (
@@ -257,7 +256,8 @@ class LibvirtHypervisor:
         code = error.get_error_code()
         if "Could not set up host forwarding rule" in reason:
             return _port_taken(0, reason)
-        if code in _LOST_CONNECTION or "client socket is closed" in reason:
+        lost = code in _LOST_CONNECTION or error.get_error_domain() == libvirt.VIR_FROM_RPC
+        if lost or "client socket is closed" in reason:
             return HypervisorUnreachable(
                 f"libvirt does not answer at '{self.uri}' (to {action}): {reason}",
                 hint=start_hint(self.uri),

@@ -17,7 +17,6 @@ _PACKAGES = {
     "qemu-system-x86_64": "qemu-system-x86",
     "mmdebstrap": "mmdebstrap",
     "mke2fs": "e2fsprogs",
-    "cpio": "cpio",
     "newuidmap": "uidmap",
     "ssh": "openssh-client",
     "ssh-keygen": "openssh-client",

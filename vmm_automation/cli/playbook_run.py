@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -59,12 +60,13 @@ def run_named(
 def _require_text(variables: Mapping[str, Any]) -> None:
     """Refuse what Ansible cannot read: bytes of the command line that are not UTF-8."""
     for name, value in variables.items():
+        text = json.dumps(value, ensure_ascii=False, default=str)
         try:
-            str(value).encode()
+            text.encode()
         except UnicodeEncodeError as wrong:
-            shown = str(value).encode("ascii", "backslashreplace").decode()[:40]
+            shown = text.encode("ascii", "backslashreplace").decode()[:40]
             raise UsageError(
-                f"Value '{shown}' of variable '{name}' is not text in UTF-8",
+                f"Value {shown} of variable '{name}' is not text in UTF-8",
                 hint="locale charmap",
                 details={"variable": name},
             ) from wrong

@@ -43,4 +43,4 @@ def acceleration(context: Context, image: BaseImage) -> AccelerationVerdict:
     if context.site.policies.acceleration != "auto":
         kind = context.site.policies.acceleration
         return AccelerationVerdict(kind=kind, reason="the site's policy", seconds=0.0, cached=True)
-    return probe_acceleration(image, directory=context.places.base_images)
+    return probe_acceleration(image, directory=context.places.base_images, progress=context.progress)

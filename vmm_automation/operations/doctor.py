@@ -20,7 +20,7 @@ from vmm_automation.operations.context import Context
 
 _KVM = Path("/dev/kvm")
 _LOW_MIB = 2048
-_TOOLS = (("image tools", ("qemu-img", "mmdebstrap", "mke2fs", "cpio")), ("ssh", ("ssh", "ssh-keygen")))
+_TOOLS = (("image tools", ("qemu-img", "mmdebstrap", "mke2fs")), ("ssh", ("ssh", "ssh-keygen")))
 
 
 @dataclass(frozen=True)

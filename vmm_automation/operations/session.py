@@ -111,12 +111,19 @@ def abandon(context: Context, session_id: str, *, reason: str) -> dict[str, Any]
     return {"changed": True, "session": session.to_document()}
 
 
-def begin_close(context: Context, session_id: str, *, check: bool = False) -> dict[str, Any]:
+def begin_close(
+    context: Context, session_id: str, *, discard: bool = False, check: bool = False
+) -> dict[str, Any]:
     """Take a session out of use: no forward, guest running; says what is still to do.
 
     ``steps`` of the document: ``capture`` (nothing was captured by this session yet), ``release``.
+
+    Raises:
+        Conflict: another run closes it, or (not ``discard``) its VM does not run; nothing was changed.
     """
     check_name("session", session_id)
+    if not discard:
+        _require_guest(context, find(context, session_id))
     with context.store.transaction(keep=not check) as tx:
         before = sessions.get(tx, session_id=session_id)
         if not before.live:
@@ -170,6 +177,26 @@ def find(context: Context, session_id: str) -> Session:
     check_name("session", session_id)
     with context.store.reading() as tx:
         return sessions.get(tx, session_id=session_id)
+
+
+def _require_guest(context: Context, session: Session) -> None:
+    """The data of a session is in its VM: without a running one there is nothing to capture from."""
+    if not session.live:
+        return
+    try:
+        state = context.hypervisor.vm(session.vm).state
+    except NotFound as gone:
+        raise Conflict(
+            f"Cannot close session '{session.id}': its VM '{session.vm}' does not exist any more",
+            hint=f"vmm session close {session.id} --discard",
+            details={"session": session.id, "vm": session.vm},
+        ) from gone
+    if state not in {VmState.RUNNING, VmState.PAUSED}:
+        raise Conflict(
+            f"Cannot close session '{session.id}': its VM '{session.vm}' is {state}",
+            hint=f"vmm vm start {session.vm}",
+            details={"session": session.id, "vm": session.vm},
+        )
 
 
 def _forward(context: Context, vm: str, *, wanted: int, guest_port: int) -> int:

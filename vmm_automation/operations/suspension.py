@@ -63,7 +63,10 @@ def _switch(
         now = context.clock.now()
         before = session = sessions.get(tx, session_id=session_id)
         if watcher is not None:
-            suspend_right.check_holder(tx, session=session_id, watcher=watcher, fence=fence, now=now)
+            verb = "suspend" if to is SessionState.SUSPENDED else "resume"
+            suspend_right.check_holder(
+                tx, session=session_id, watcher=watcher, fence=fence, now=now, action=verb
+            )
         changed = before.state is not to
         if changed:
             session = sessions.move_to(tx, session_id=session_id, state=to, expected=_MAY_SUSPEND, now=now)

@@ -78,7 +78,7 @@ _STEPS: dict[str, _Step] = {
     "abandoned": _abandoned,
     "failed": _failed,
     "closing": lambda context, arguments, check: session.begin_close(
-        context, str(arguments["session"]), check=check
+        context, str(arguments["session"]), discard=bool(arguments.get("discard", False)), check=check
     ),
     "released": lambda context, arguments, check: session.release(
         context, str(arguments["session"]), check=check

@@ -54,6 +54,8 @@ if [ "$(listing | sha256sum)" != "$tree_digest  -" ]; then
     exit 5
 fi
 for path in "$@"; do open_parents "$path"; done
+# A guest that loses power later has the whole of what was deployed, not files of the right names and no content.
+sync -f "$stage/new"
 number=0
 for path in "$@"; do
     number=$((number + 1))
