@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 SQLITE: Final = "sqlite"
 POSTGRESQL: Final = "postgresql"
@@ -35,7 +35,7 @@ class StateUrl:
         hosts = options.get("host", "").split(",")
         ports += [""] * (len(hosts) - len(ports))
         shown = [
-            f"{f'[{host}]' if ':' in host else host}{port and f':{port}'}"
+            f"{f'[{host}]' if ':' in host else quote(host, safe='')}{port and f':{port}'}"
             for host, port in zip(hosts, ports, strict=False)
         ]
         return f"{POSTGRESQL}://{user}{','.join(shown)}/{options.get('dbname', '')}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
@@ -17,13 +18,16 @@ LOCK_NOT_AVAILABLE: Final = "55P03"
 DISK_FULL: Final = "53100"
 #: SQLSTATE, or its class of two letters -> what to type
 _HINTS: Final[Mapping[str, str]] = {
-    "28": "chmod 600 ~/.pgpass; export PGPASSFILE=~/.pgpass",
-    "3D": "createdb --encoding UTF8 --template template0 {dbname}",
     "42501": "psql {location} --command 'GRANT CREATE, USAGE ON SCHEMA public TO {user}'",
     "25006": "psql {location} --command 'SELECT pg_is_in_recovery()'",
-    "53300": "psql {location} --command 'SELECT application_name, state FROM pg_stat_activity'",
     "XX": "pg_amcheck {location}",
 }
+#: a refused connection carries no SQLSTATE, only its text (in the server's language: then the usual hint)
+_REFUSALS: Final = (
+    (re.compile('database ".*" does not exist'), "createdb --encoding UTF8 --template template0 {dbname}"),
+    (re.compile("no password supplied|password authentication"), "chmod 600 ~/.pgpass; psql {location}"),
+    (re.compile("too many"), "psql {location} --command 'TABLE pg_stat_activity'"),
+)
 _WHY: Final[Mapping[str, str]] = {
     "25006": "the server only reads: it is a standby",
     "25P03": "this program did nothing for a minute within a transaction, and the server ended it",
@@ -70,7 +74,7 @@ def _translated(failed: psycopg.Error, url: StateUrl) -> VmmError | None:
         why = _of(_WHY, code)
         return StateUnusable(
             f"Cannot use state '{url.location}': {f'{why} ({said})' if why else said}",
-            hint=_hint(url, code),
+            hint=_hint(url, code, said),
             details=details,
         )
     if isinstance(failed, psycopg.ProgrammingError) and not code:  # an option that libpq does not know
@@ -80,8 +84,9 @@ def _translated(failed: psycopg.Error, url: StateUrl) -> VmmError | None:
     return None
 
 
-def _hint(url: StateUrl, code: str) -> str:
-    hint = _of(_HINTS, code) or "pg_isready --dbname {location}"
+def _hint(url: StateUrl, code: str, said: str) -> str:
+    refused = (hint for found, hint in _REFUSALS if not code and found.search(said))
+    hint = _of(_HINTS, code) or next(refused, "pg_isready --dbname {location}")
     names = {"dbname": url.options.get("dbname", ""), "user": url.options.get("user", "")}
     return hint.format(location=url.location, **names)
 

@@ -6,6 +6,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+from vmm_automation.errors import StateUnusable
 from vmm_automation.state.store import Snapshot
 from vmm_automation.state.tables import objects
 
@@ -20,6 +21,13 @@ def problems(tx: Snapshot) -> list[str]:
 
 
 def copy(connection: sqlite3.Connection, path: Path) -> None:
-    """Copy what a connection sees to another file while others go on reading and writing."""
+    """Copy what a connection sees to another file while others go on reading and writing.
+
+    Raises:
+        StateUnusable: the copy is damaged.
+    """
     with closing(sqlite3.connect(path)) as target:
         connection.backup(target)
+        verdict = target.execute("PRAGMA quick_check(1)").fetchone()[0]
+    if verdict != "ok":
+        raise StateUnusable(f"Cannot copy the state: it is damaged ({verdict})", hint="vmm state check")
