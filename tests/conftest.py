@@ -11,6 +11,10 @@ import pytest
 from .postgres_server import PostgresServer, running_server
 from .real_state import ENGINES, RealState
 
+# Tests have states of their own, never somebody's real one.
+for _name in ("VMM_STATE_URL", "VMM_STATE_URL_FILE"):
+    os.environ.pop(_name, None)
+
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[PostgresServer]:
