@@ -38,9 +38,14 @@ class Context:
 
     @cached_property
     def store(self) -> Engine:
-        """The state store."""
+        """The state store.
+
+        Raises:
+            Conflict: the controller's home holds the state of another site.
+        """
         from vmm_automation.state.open import find_url, open_store
 
+        self.places.reserve_for(self.site.name)
         return open_store(self.places, find_url(self.site.directory))
 
     @cached_property
