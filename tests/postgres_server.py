@@ -68,6 +68,7 @@ class PostgresServer:
         others = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'state'"
         self.run(f"{others} AND pid <> pg_backend_pid()")
         with PostgresStore.open(self.url("state")) as store, store.transaction() as tx:
+            tx.execute("UPDATE vmm_schema SET site = ''")
             for table in reversed(tables()):
                 tx.execute(f"DELETE FROM {table.name}")
                 if table.numbered:

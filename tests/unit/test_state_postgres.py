@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
-from vmm_automation.errors import DiskFull, StateUnusable, Timeout
+from vmm_automation.errors import Conflict, DiskFull, StateUnusable, Timeout
 from vmm_automation.model.state_url import parse_state_url
 from vmm_automation.state import postgres, schema, vms
 from vmm_automation.state.postgres import PostgresStore
@@ -241,6 +241,16 @@ def test_server_that_may_lose_commits_is_a_problem(
     with PostgresStore.open(url) as own:
         (problem,) = own.problems()
     assert "'synchronous_commit' is off" in problem
+
+
+def test_database_belongs_to_one_site(postgres_server: PostgresServer, postgres_database: str) -> None:
+    """The first site that works with it keeps it: another one's VMs of the same names are not mixed in."""
+    url = postgres_server.url(postgres_database)
+    with PostgresStore.open(url) as one, PostgresStore.open(url) as other:
+        one.reserve_for("north")
+        one.reserve_for("north")
+        with pytest.raises(Conflict, match="that of site 'north', not of 'south'"):
+            other.reserve_for("south")
 
 
 def test_two_states_in_one_database_do_not_wait_for_each_other(

@@ -41,12 +41,12 @@ class Context:
         """The state store.
 
         Raises:
-            Conflict: the controller's home holds the state of another site.
+            Conflict: the controller's home, or the database, holds the state of another site.
         """
         from vmm_automation.state.open import find_url, open_store
 
         self.places.reserve_for(self.site.name)
-        return open_store(self.places, find_url(self.site.directory))
+        return open_store(self.places, find_url(self.site.directory), site=self.site.name)
 
     @cached_property
     def hypervisor(self) -> LibvirtHypervisor:

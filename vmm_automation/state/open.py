@@ -42,15 +42,21 @@ def find_url(site: Path) -> StateUrl | None:
     return _parsed(text, source="site.yml", secret_allowed=False) if text else None
 
 
-def open_store(places: Places, url: StateUrl | None = None) -> Engine:
+def open_store(places: Places, url: StateUrl | None = None, *, site: str = "") -> Engine:
     """Open the state, creating it or bringing an older one up to this version's schema.
 
+    With ``site`` a database is that site's from then on (a controller's home is marked by itself).
+
     Raises:
+        Conflict: the database holds the state of another site.
         StateUnusable, DiskFull, Timeout: see the engine's ``open``.
         ToolMissing: PostgreSQL's driver is not installed.
     """
     if url is not None and url.engine == "postgresql":
-        return _postgres().open(url)
+        store = _postgres().open(url)
+        if site:
+            store.reserve_for(site)
+        return store
     from vmm_automation.state.sqlite import SqliteStore
 
     return SqliteStore.open(_file(places, url))

@@ -118,6 +118,16 @@ class PostgresStore:
         with self._block(_BEGIN_READING, keep=False) as tx:
             yield tx
 
+    def reserve_for(self, site: str) -> None:
+        """Note whose state it is, the first time.
+
+        Raises:
+            Conflict: it is another site's.
+        """
+        if not postgres_schema.require_site(self._tx(), site):
+            with self._block(_BEGIN_WRITING, keep=True) as tx:
+                postgres_schema.give_to(tx, site)
+
     def problems(self) -> list[str]:
         """See :meth:`vmm_automation.state.store.Engine.problems`."""
         from vmm_automation.state import postgres_upkeep  # not loaded for each command

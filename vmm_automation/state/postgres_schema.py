@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import psycopg
 
-from vmm_automation.errors import StateUnusable
+from vmm_automation.errors import Conflict, StateUnusable
 from vmm_automation.state import schema
 from vmm_automation.state.postgres_connection import PostgresTx
 
@@ -50,7 +50,7 @@ def migrate(tx: PostgresTx) -> None:
         )
     if not found["known"]:
         _refuse_other_programs(tx)
-        tx.define("CREATE TABLE vmm_schema (version INTEGER NOT NULL)")
+        tx.define("CREATE TABLE vmm_schema (version INTEGER NOT NULL, site TEXT NOT NULL DEFAULT '')")
         tx.execute("INSERT INTO vmm_schema (version) VALUES (0)")
     tx.execute(LOCK)
     for statements in schema.MIGRATIONS[version(tx) :]:
@@ -70,3 +70,26 @@ def _refuse_other_programs(tx: PostgresTx) -> None:
             hint="createdb --encoding UTF8 --template template0 vmm",
             details={"state": tx.url.location, "table": theirs["name"]},
         )
+
+
+def require_site(tx: PostgresTx, site: str) -> bool:
+    """Whether the state is this site's; False if it is nobody's yet.
+
+    Raises:
+        Conflict: it is another site's: names of VMs and users are only unique within a site.
+    """
+    row = tx.one("SELECT site FROM vmm_schema")
+    owner = row["site"] if row else ""
+    if owner not in ("", site):
+        raise Conflict(
+            f"State '{tx.url.location}' is that of site '{owner}', not of '{site}'",
+            hint=f"createdb --encoding UTF8 --template template0 vmm_{site}",
+            details={"state": tx.url.location, "site": owner},
+        )
+    return bool(owner)
+
+
+def give_to(tx: PostgresTx, site: str) -> None:
+    """Note whose state it is. Raises Conflict if another process noted another site meanwhile."""
+    if not require_site(tx, site):
+        tx.execute("UPDATE vmm_schema SET site = :site", site=site)
