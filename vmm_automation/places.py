@@ -3,7 +3,7 @@
 Layout below :attr:`Places.home` (owner only, except what the hypervisor's QEMU must read)::
 
     site                    the name of the one site whose state lies here
-    state.db                the small state file (SQLite, WAL)
+    state.db                the small state file (SQLite, WAL), unless the state is in PostgreSQL
     state.lock …            lock files, never unlinked
     base_images/<name>-<digest>/   read-only base images
     vms/<site>/<vm>/        overlay, seed and console log of each VM

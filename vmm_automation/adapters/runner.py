@@ -34,6 +34,8 @@ from vmm_automation.errors import Canceled, ToolMissing
 _ALLOWED = frozenset(
     {"HOME", "LANG", "LC_ALL", "LOGNAME", "PATH", "SHELL", "SSH_AUTH_SOCK", "TERM", "TMPDIR", "TZ", "USER"}
     | {"XDG_RUNTIME_DIR", "XDG_DATA_HOME", "XDG_CACHE_HOME", "http_proxy", "https_proxy", "no_proxy"}
+    # of PostgreSQL's variables those that hold no secret: not PGPASSWORD
+    | {"PGPASSFILE", "PGSERVICEFILE", "PGSSLMODE", "PGSSLROOTCERT", "PGSSLCERT", "PGSSLKEY"}
 )
 _ALLOWED_PREFIXES = ("ANSIBLE_", "VMM_", "PIP_", "SSL_CERT", "REQUESTS_CA")
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")

@@ -18,7 +18,7 @@ from vmm_automation.places import Places
 
 if TYPE_CHECKING:
     from vmm_automation.operations.context import Context
-    from vmm_automation.state.sqlite import SqliteStore
+    from vmm_automation.state.store import Engine
 
 
 @dataclass(frozen=True)
@@ -51,11 +51,11 @@ class Door:
         return open_context(self.site, progress=self.say)
 
     @property
-    def store(self) -> SqliteStore:
+    def store(self) -> Engine:
         """The state store alone, for commands that need nothing else: much quicker than the whole site."""
-        from vmm_automation.state.sqlite import SqliteStore
+        from vmm_automation.state.open import find_url, open_store
 
-        return SqliteStore.open(Places.from_environment().state_file)
+        return open_store(Places.from_environment(), find_url(self.site))
 
     def playbook(self, name: str, variables: Mapping[str, Any], **switches: Any) -> Reply:
         """Run one of the project's playbooks and take its result document; the text is left to the caller."""

@@ -17,7 +17,7 @@ from vmm_automation.site import Site
 if TYPE_CHECKING:
     from vmm_automation.adapters.libvirt import LibvirtHypervisor
     from vmm_automation.images.borg import BorgStore
-    from vmm_automation.state.sqlite import SqliteStore
+    from vmm_automation.state.store import Engine
 
 Progress = Callable[[str], None]
 
@@ -37,16 +37,16 @@ class Context:
     progress: Progress = no_progress
 
     @cached_property
-    def store(self) -> SqliteStore:
+    def store(self) -> Engine:
         """The state store.
 
         Raises:
-            Conflict: the controller's home holds the state of another site.
+            Conflict: the controller's home, or the database, holds the state of another site.
         """
-        from vmm_automation.state.sqlite import SqliteStore
+        from vmm_automation.state.open import find_url, open_store
 
         self.places.reserve_for(self.site.name)
-        return SqliteStore.open(self.places.state_file)
+        return open_store(self.places, find_url(self.site.directory), site=self.site.name)
 
     @cached_property
     def hypervisor(self) -> LibvirtHypervisor:
