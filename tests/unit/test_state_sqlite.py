@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from vmm_automation.errors import DiskFull, StateUnusable, VmmError
-from vmm_automation.state import events, schema, vms
+from vmm_automation.state import schema, vms
 from vmm_automation.state.sqlite import SqliteStore
 
 from .conftest import FakeClock
@@ -248,16 +248,3 @@ def test_full_disk_is_told_and_loses_nothing(store: SqliteStore, clock: FakeCloc
         assert vms.conditions(tx) == {}
         tx.execute("PRAGMA max_page_count = 100000")
         vms.mark_clean(tx, vm="vm-1", now=clock.now())
-
-
-def test_events_keep_their_order_when_the_clock_goes_back(store: SqliteStore, clock: FakeClock) -> None:
-    """The log's order is the order of writing, whatever the clock said."""
-    with store.transaction() as tx:
-        events.append(tx, actor="a", action="first", object_name="o", result={}, now=clock.now())
-        events.append(
-            tx, actor="a", action="second", object_name="o", result={"é": 1}, now=clock.advance(hours=-2)
-        )
-    with store.reading() as snapshot:
-        found = events.list_events(snapshot)
-    assert [event.action for event in found] == ["first", "second"]
-    assert found[1].result == {"é": 1}

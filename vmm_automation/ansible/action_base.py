@@ -15,9 +15,12 @@ from ansible.utils.display import Display
 from vmm_automation.errors import GuestUnreachable, UsageError, VmmError
 from vmm_automation.operations.context import Context, open_context
 from vmm_automation.ports import GuestResult
+from vmm_automation.state import audit
 
 PROGRESS_MARK = "vmm: "
-_ACTOR_VARIABLES = ("vmm_actor", "awx_user_name", "tower_user_name")
+_AWX_VARIABLES = ("awx_user_name", "tower_user_name")
+_ACTOR_VARIABLES = ("vmm_actor", *_AWX_VARIABLES)
+_DOORS = ("cli", "playbook", "awx")
 
 
 class VmmAction(ActionBase):
@@ -40,7 +43,11 @@ class VmmAction(ActionBase):
         self.variables = task_vars or {}
         arguments = plain(self._task.args)
         try:
-            document = self.perform(self._context(), arguments, check=bool(self._task.check_mode))
+            context = self._context()
+            document = self.perform(context, arguments, check=bool(self._task.check_mode))
+            if "store" in context.__dict__:  # opened: the task may have changed what is recorded
+                with context.store.reading() as tx:
+                    document = {**document, "audit": audit.head(tx).to_document()}
         except VmmError as failure:
             result.update(failed=True, msg=_sentence(failure), vmm_error=plain(failure.to_document()))
             return result
@@ -59,7 +66,7 @@ class VmmAction(ActionBase):
                 hint="ansible-playbook -i inventories/local/site.vmm.yml …",
             )
         actor = next((str(self.variables[key]) for key in _ACTOR_VARIABLES if self.variables.get(key)), "")
-        return open_context(str(site), actor=actor, progress=_show)
+        return open_context(str(site), actor=actor, progress=_show, door=_door(self.variables))
 
 
 class AnsibleGuest:
@@ -123,6 +130,14 @@ def text_list(value: Any, *, name: str) -> list[str]:
     if isinstance(value, list) and all(isinstance(item, str) for item in value):
         return list(value)
     raise UsageError(f"Variable '{name}' must be a list of names", hint=f'-e \'{{"{name}": ["vm-1"]}}\'')
+
+
+def _door(variables: dict[str, Any]) -> str:
+    """Which door the run came through; a name that is no door is not kept."""
+    if any(variables.get(key) for key in _AWX_VARIABLES):
+        return "awx"
+    named = str(variables.get("vmm_door") or "")
+    return named if named in _DOORS else "playbook"
 
 
 def _stats(document: dict[str, Any]) -> dict[str, Any]:

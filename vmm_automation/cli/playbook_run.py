@@ -43,7 +43,7 @@ def run_named(
     request = PlaybookRun(
         playbook=known[name],
         inventory=_inventory(Site.load(site)),
-        variables={"vmm_actor": os_user(), **variables},
+        variables={"vmm_actor": os_user(), "vmm_door": "cli", **variables},
         limit=limit,
         check=check,
         extra_arguments=extra_arguments,
