@@ -84,7 +84,7 @@ def _image(context: Context, profile: VmProfile) -> BaseImage:
 
 
 def create(work: Work, profile: VmProfile, *, action: str = "vm.create") -> None:
-    """Clone, define and boot a new VM; on failure nothing of it is left. ``action`` is for the audit chain."""
+    """Clone, define and boot a new VM, noted as ``action``; on failure nothing of it is left."""
     context = work.context
     image = _image(context, profile)
     try:
