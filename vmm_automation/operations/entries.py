@@ -28,11 +28,18 @@ def session_change(
 def vm_change(
     tx: Tx, context: Context, vm: str, *, action: str, now: datetime, part: str = ""
 ) -> Iterator[dict[str, Any]]:
-    """A block that changes what is known of a VM; ``part`` is a UA on it."""
+    """A block that changes what is known of a VM; ``part`` is a UA on it, whose second delivery is no change."""
     name = f"{vm}/{part}" if part else vm
-    read = audit_objects.vm(vm)
-    with _change(tx, context, action=action, object_name=name, read=read, now=now) as result:
-        yield result
+    with audit.change(
+        tx,
+        author=context.author,
+        action=action,
+        object_name=name,
+        read=audit_objects.vm(vm),
+        now=now,
+        only_if_changed=bool(part),
+    ) as entry:
+        yield entry.result
 
 
 @contextmanager

@@ -67,12 +67,12 @@ def _switch(
         if watcher is not None:
             suspend_right.check_holder(tx, session=session_id, watcher=watcher, fence=fence, now=now)
         changed = before.state is not to
-        with session_change(tx, context, session_id, action=action, now=now) as result:
-            if changed:
+        if changed:
+            with session_change(tx, context, session_id, action=action, now=now) as result:
                 session = sessions.move_to(
                     tx, session_id=session_id, state=to, expected=_MAY_SUSPEND, now=now
                 )
-            result |= {"state": str(session.state), "watcher": watcher, "fence": fence}
+                result |= {"state": str(session.state), "watcher": watcher, "fence": fence}
     if not check:
         _act(context, intent=session, back_to=before.state)
     return {"changed": changed, "session": session.to_document()}

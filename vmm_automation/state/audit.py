@@ -87,14 +87,19 @@ def change(
     object_name: str,
     read: Callable[[Snapshot], Document | None],
     now: datetime,
+    only_if_changed: bool = False,
 ) -> Iterator[Entry]:
     """A block that makes one change: ``read`` is asked for the object before and after it.
 
-    The block puts into the entry's ``result`` what is to be told; one that raises leaves no entry.
+    The block puts into the entry's ``result`` what is to be told; one that raises leaves no entry, nor does
+    one with ``only_if_changed`` after which the object is what it was.
     """
     before = read(tx)
     entry = Entry()
     yield entry
+    after = read(tx)
+    if only_if_changed and after == before:
+        return
     append(
         tx,
         author=author,
@@ -103,7 +108,7 @@ def change(
         result=entry.result,
         now=now,
         before=before,
-        after=read(tx),
+        after=after,
     )
 
 
