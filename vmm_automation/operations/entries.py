@@ -28,7 +28,7 @@ def session_change(
 def vm_change(
     tx: Tx, context: Context, vm: str, *, action: str, now: datetime, part: str = ""
 ) -> Iterator[dict[str, Any]]:
-    """A block that changes what is known of a VM; ``part`` is a UA on it, whose second delivery is no change."""
+    """A block that changes what is known of a VM; ``part``: a UA on it, delivered again without an entry."""
     name = f"{vm}/{part}" if part else vm
     with audit.change(
         tx,

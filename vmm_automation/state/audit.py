@@ -161,7 +161,7 @@ def without_secrets(value: Any) -> Any:
 
 def _take_over(tx: Tx, last: Head) -> Head:
     """Put what schema version 1 logged at the beginning of the chain, as it is known today."""
-    for row in tx.all("SELECT * FROM events_before_audit ORDER BY seq"):
+    for row in tx.all("SELECT * FROM events ORDER BY seq"):
         event = {
             "at": row["at"],
             "actor": row["actor"],

@@ -150,8 +150,7 @@ _EVENTS: Final = (
 )
 
 _AUDIT: Final = (
-    # what version 1 logged; the first entry of the chain takes it over (state/audit.py)
-    "ALTER TABLE events RENAME TO events_before_audit",
+    # what version 1 logged stays in table events; the first entry of the chain takes it over (state/audit.py)
     # seq is counted by us, without gaps; before_digest, after_digest: '' where the object is absent
     """
     CREATE TABLE audit_events (
