@@ -32,7 +32,11 @@ SILENCE_S = 3.0  # an endpoint that has not answered by then is taken for suspen
 
 
 class ClaimBroken(Exception):
-    """Something that this script says is not so."""
+    """Something that this script says is not so; ``hint`` is one thing to type."""
+
+    def __init__(self, message: str, *, hint: str = "vmm doctor") -> None:
+        super().__init__(message)
+        self.hint = hint
 
 
 @dataclass
@@ -96,8 +100,8 @@ def close_left_over(*, discard: bool = False) -> None:
             vmm("session", "close", session["id"], *(["--discard"] if discard else []))
         elif session["vm"] in VMS:
             raise ClaimBroken(
-                f"VM '{session['vm']}' is in use by session '{session['id']}' of user '{session['user']}': "
-                f"close it first (vmm session close {session['id']})"
+                f"VM '{session['vm']}' is in use by session '{session['id']}' of user '{session['user']}'",
+                hint=f"vmm session close {session['id']}",
             )
 
 
@@ -250,8 +254,9 @@ NEXT = """
    scripts/quickstart --clean                   # deletes the two VMs"""
 
 
-def _fail(message: str) -> NoReturn:
-    print(f"\nError: {message}\nHint: {BIN / 'vmm'} doctor", file=sys.stderr)
+def _fail(broken: ClaimBroken) -> NoReturn:
+    hint = broken.hint.replace("vmm", str(BIN / "vmm"), 1)
+    print(f"\nError: {broken}\nHint: {hint}", file=sys.stderr)
     raise SystemExit(1)
 
 
@@ -264,7 +269,7 @@ def main() -> None:
     try:
         clean() if arguments.clean else main_job(setup_s=arguments.setup_seconds)
     except ClaimBroken as broken:
-        _fail(str(broken))
+        _fail(broken)
 
 
 if __name__ == "__main__":

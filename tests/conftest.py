@@ -1,11 +1,54 @@
-"""Where CI is set, a test that skips has failed: what was meant to be checked was not."""
+"""What all tests share: both engines of the state, and that a skip is a failure where CI is set."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from pathlib import Path
 
 import pytest
+
+from .postgres_server import PostgresServer, running_server
+from .real_state import ENGINES, RealState
+
+# Tests have states of their own, never somebody's real one.
+for _name in ("VMM_STATE_URL", "VMM_STATE_URL_FILE"):
+    os.environ.pop(_name, None)
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """One server for all tests; started for the first that needs it."""
+    with running_server() as server:
+        yield server
+
+
+@pytest.fixture
+def postgres_database(postgres_server: PostgresServer) -> Iterator[str]:
+    """The name of an empty database of the test's own."""
+    name = postgres_server.new_database()
+    yield name
+    postgres_server.drop(name)
+
+
+@pytest.fixture(params=ENGINES)
+def real_state(request: pytest.FixtureRequest, tmp_path: Path) -> RealState:
+    """An empty state on each engine in turn."""
+    if request.param == "sqlite":
+        return RealState(tmp_path / "home")
+    server: PostgresServer = request.getfixturevalue("postgres_server")
+    (tmp_path / "home").mkdir()
+    return RealState(tmp_path / "home", server.text(server.emptied()))
+
+
+@pytest.fixture(params=ENGINES)
+def new_state(request: pytest.FixtureRequest, tmp_path: Path) -> RealState:
+    """A place for a state on each engine in turn: there is no table yet."""
+    if request.param == "sqlite":
+        return RealState(tmp_path / "home")
+    server: PostgresServer = request.getfixturevalue("postgres_server")
+    (tmp_path / "home").mkdir()
+    return RealState(tmp_path / "home", server.text(request.getfixturevalue("postgres_database")))
 
 
 @pytest.hookimpl(wrapper=True)

@@ -39,7 +39,9 @@ class MadeSite:
         ours = {"VMM_HOME": str(self.home), "VMM_SITE": str(self.directory), "LC_ALL": "C.UTF-8"}
         return {**os.environ, **ours}
 
-    def vmm(self, *words: str, stdin: bytes = b"") -> subprocess.CompletedProcess[str]:
+    def vmm(
+        self, *words: str, stdin: bytes = b"", environment: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
         """Run the command line as a pipeline does: no terminal anywhere."""
         done = subprocess.run(
             [sys.executable, "-m", "vmm_automation", *words],
@@ -47,7 +49,7 @@ class MadeSite:
             capture_output=True,
             check=False,
             cwd=self.home.parent,
-            env={**self.environment, "PYTHONPATH": str(content_directory())},
+            env={**(environment or self.environment), "PYTHONPATH": str(content_directory())},
             timeout=120,
         )
         return subprocess.CompletedProcess(

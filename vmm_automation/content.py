@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from importlib.resources import files
 from pathlib import Path
+
+_PACKAGE = Path(__file__).parent
 
 
 def content_directory() -> Path:
     """The directory that holds ``playbooks/``, ``roles/`` and ``inventories/``."""
-    package = Path(str(files("vmm_automation")))
-    packaged = package / "content"
-    return packaged if packaged.is_dir() else package.parent
+    packaged = _PACKAGE / "content"
+    return packaged if packaged.is_dir() else _PACKAGE.parent
 
 
 def playbooks() -> dict[str, Path]:
@@ -20,7 +20,7 @@ def playbooks() -> dict[str, Path]:
 
 def plugin_directory(kind: str) -> Path:
     """The directory of our Ansible plugins of a kind (``action``, ``inventory``)."""
-    return Path(str(files("vmm_automation"))) / "ansible" / kind
+    return _PACKAGE / "ansible" / kind
 
 
 def default_site() -> Path:

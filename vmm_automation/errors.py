@@ -8,6 +8,7 @@
     +-- NotFound                  4   no such VM, UA, session, watcher, user image, profile
     +-- Conflict                  5   it exists already, or is in a state that forbids the action
     |   +-- PortTaken             5   a wanted port of the controller is in use
+    |   +-- RuleBroken            5   a row would break a rule of the state's schema
     +-- LockHeld                  6   another holder has the suspend right, or a lock
     |   +-- NotPermitted          6   the watcher lacks the privilege or does not hold the right
     +-- NoVmFits                  7   selection left no VM; each VM's reason is attached
@@ -15,7 +16,7 @@
     |   +-- HypervisorUnreachable 8   libvirt does not answer
     |   +-- ToolMissing           8   a program that must be installed is not
     |   +-- DiskFull              8   no space left where it is needed
-    |   +-- StateUnusable         8   the state file cannot be opened, is damaged or newer than the code
+    |   +-- StateUnusable         8   the state cannot be reached, is damaged or newer than the code
     +-- ArtifactInvalid           9   an image or artifact is absent, altered or not what it should be
     |   +-- AuditBroken           9   the audit chain was altered, or entries of it are missing
     +-- GuestUnreachable         10   SSH to a guest does not answer
@@ -93,6 +94,10 @@ class PortTaken(Conflict):
     """A wanted port of the controller is already in use."""
 
 
+class RuleBroken(Conflict):
+    """A row would break a rule of the state's schema: a unique index, a reference, a set of values."""
+
+
 class LockHeld(VmmError):
     """Another holder has the lock; ``details['holder']`` says who."""
 
@@ -128,7 +133,7 @@ class DiskFull(PreflightFailed):
 
 
 class StateUnusable(PreflightFailed):
-    """The state file cannot be opened, is damaged, or is newer than this code."""
+    """The state cannot be opened or reached, is damaged, or is newer than this code."""
 
 
 class ArtifactInvalid(VmmError):

@@ -2,7 +2,8 @@
 
 Layout below :attr:`Places.home` (owner only, except what the hypervisor's QEMU must read)::
 
-    state.db                the small state file (SQLite, WAL)
+    site                    the name of the one site whose state lies here
+    state.db                the small state file (SQLite, WAL), unless the state is in PostgreSQL
     state.lock …            lock files, never unlinked
     base_images/<name>-<digest>/   read-only base images
     vms/<site>/<vm>/        overlay, seed and console log of each VM
@@ -15,9 +16,12 @@ Layout below :attr:`Places.home` (owner only, except what the hypervisor's QEMU 
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
+
+from vmm_automation.errors import Conflict
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,27 @@ class Places:
             return cls(Path("/var/lib/vmm-automation"))
         data = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
         return cls(Path(data).expanduser() / "vmm-automation")
+
+    def reserve_for(self, site: str) -> None:
+        """Note whose state lies here: names of VMs and users are only unique within a site.
+
+        Raises:
+            Conflict: it is another site's.
+        """
+        mark = self.home / "site"
+        try:
+            owner = mark.read_text().strip()
+        except FileNotFoundError:
+            self.home.mkdir(parents=True, exist_ok=True)
+            with contextlib.suppress(FileExistsError), mark.open("x") as file:
+                file.write(f"{site}\n")
+            owner = mark.read_text().strip()
+        if owner not in {site, ""}:
+            raise Conflict(
+                f"Directory '{self.home}' holds the state of site '{owner}', not of '{site}'",
+                hint=f"VMM_HOME={self.home}-{site} vmm …",
+                details={"home": str(self.home), "site": owner},
+            )
 
     @property
     def state_file(self) -> Path:

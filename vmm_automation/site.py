@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from vmm_automation.errors import NotFound, TerminalInvalid
 from vmm_automation.model.names import check_name
+from vmm_automation.model.state_url import parse_state_url
 from vmm_automation.model.terminal import TerminalProfile
 from vmm_automation.model.ua import UaDefinition
 from vmm_automation.model.vm import VmProfile
@@ -65,6 +66,7 @@ class Site:
     name: str
     uri: str = "auto"
     policies: Policies = Policies()
+    state_url: str = ""
 
     @classmethod
     def load(cls, directory: Path) -> Site:
@@ -85,7 +87,7 @@ class Site:
                 hint=f"ls {directory.parent}",
                 details={"directory": str(directory)},
             ) from missing
-        errors = errors or errors_of("site", document, where="site.yml")
+        errors = errors or errors_of("site", document, where="site.yml") or _state_errors(document)
         if errors or document is None:
             raise invalid_from(errors, what=f"Site '{directory}'", hint=f"$EDITOR {file}")
         policies = dict(document.get("policies", {}))
@@ -95,6 +97,7 @@ class Site:
             name=check_name("site", document.get("name", directory.name)),
             uri=document.get("uri", "auto"),
             policies=Policies(**policies),
+            state_url=document.get("state", {}).get("url", ""),
         )
 
     @property
@@ -204,6 +207,19 @@ class Site:
     @cached_property
     def _base_image_files(self) -> DefinitionFiles[BaseImageDefinition]:
         return DefinitionFiles(self.directory / "base_images", "base image", _build_base_image)
+
+
+def _state_errors(document: Mapping[str, Any] | None) -> list[str]:
+    text = (document or {}).get("state", {}).get("url")
+    if text is None:
+        return []
+    try:
+        url = parse_state_url(text)
+    except ValueError as wrong:  # says nothing of the URL itself, which may hold a password
+        return [located("site.yml", ("state", "url"), str(wrong))]
+    if not url.has_secret:
+        return []
+    return [located("site.yml", ("state", "url"), "has a password in it: put that into ~/.pgpass")]
 
 
 def _build_base_image(

@@ -60,6 +60,11 @@ def compared(times: Times, *, floor: str) -> list[dict[str, Any]]:
     ]
 
 
+def say(text: str) -> None:
+    """Tell the person who runs the benchmark."""
+    print(text, flush=True)  # noqa: T201 - a benchmark speaks to a person
+
+
 class Report:
     """What one benchmark found, with the machine's load before and after it."""
 
@@ -71,11 +76,11 @@ class Report:
         """Add measured times and print them as a table."""
         rows = compared(times, floor=floor)
         self._document["sections"][section] = {"floor": floor, "rows": rows, "times_s": times}
-        print(f"\n{section} (floor: {floor})")
-        print(f"  {'':34} {'median':>9} {'min':>9} {'max':>9} {'ratio':>6}")
+        say(f"\n{section} (floor: {floor})")
+        say(f"  {'':34} {'median':>9} {'min':>9} {'max':>9} {'ratio':>6}")
         for row in rows:
             values = "".join(f" {row[key] * 1000:6.0f} ms" for key in ("median_s", "min_s", "max_s"))
-            print(f"  {row['kind']:34}{values} {row['ratio']:6.2f}")
+            say(f"  {row['kind']:34}{values} {row['ratio']:6.2f}")
 
     def note(self, section: str, content: Any) -> None:
         """Add something that has no floor."""
@@ -88,9 +93,9 @@ class Report:
         self._document |= {"load_before_after": loads, "machine_was_busy": busy}
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f"{json.dumps(self._document, indent=1)}\n")
-        print(f"\nload average before and after: {loads[0]}, {loads[1]}; written to {path}")
+        say(f"\nload average before and after: {loads[0]}, {loads[1]}; written to {path}")
         if busy:
-            print("The machine was busy with other work: only ratios of interleaved runs mean anything.")
+            say("The machine was busy with other work: only ratios of interleaved runs mean anything.")
 
 
 def _machine() -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A home and a site of a benchmark's own, with a name that nobody else has, removed at the end with its VMs."""
+"""A benchmark's own home and site, with a name that nobody else has; removed at the end with its VMs."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from vmm_automation.site import Site
 
 PYTHON = sys.executable
 VMM = str(Path(sys.executable).parent / "vmm")
+_LIBVIRT_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -63,10 +64,21 @@ class OwnSite:
 
     def delete_domains(self, prefix: str) -> None:
         """Cut the power of all domains whose name starts so, and forget them."""
-        for name in self.virsh("list", "--all", "--name", check=False).split():
+        for name in self._domains():
             if name.startswith(prefix):
                 self.virsh("destroy", name, check=False)
                 self.virsh("undefine", name, check=False)
+
+    def _domains(self) -> list[str]:
+        """All domains; waits for a libvirt that is being restarted, so that nothing is left behind."""
+        deadline = time.monotonic() + _LIBVIRT_S
+        while True:
+            try:
+                return self.virsh("list", "--all", "--name").split()
+            except subprocess.CalledProcessError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(1)
 
 
 @contextmanager
@@ -77,8 +89,9 @@ def own_site() -> Iterator[OwnSite]:
     """
     cached = Places.from_environment().base_images
     home = Path(tempfile.mkdtemp(prefix="vmm-bench-", dir="/var/tmp"))
-    before = os.environ.get("VMM_HOME")
+    before = dict(os.environ)
     os.environ["VMM_HOME"] = str(home)
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed product has its byte-code
     home.chmod(0o755)
     site = _copy_site(home, name=f"b{secrets.token_hex(4)}")
     try:
@@ -88,9 +101,8 @@ def own_site() -> Iterator[OwnSite]:
     finally:
         site.delete_domains(f"vmm-{site.name}")
         shutil.rmtree(home, ignore_errors=True)
-        os.environ.pop("VMM_HOME")
-        if before is not None:
-            os.environ["VMM_HOME"] = before
+        os.environ.clear()
+        os.environ.update(before)
 
 
 def _copy_site(home: Path, *, name: str) -> OwnSite:

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.benchmarks.figures import Report, Times, arguments, interleaved, seconds_of
+from tests.benchmarks.figures import Report, Times, arguments, interleaved, say, seconds_of
 from tests.benchmarks.own_site import OwnSite, own_site, run
 from vmm_automation.adapters.base_image_builder import ensure_base_image
 from vmm_automation.adapters.disks import free_port
@@ -71,7 +71,7 @@ class Floor:
         context = open_context(site.directory)
         profile = context.site.profile(_PROFILE)
         definition = context.site.base_image(profile.base_image)
-        image, _ = ensure_base_image(definition, directory=context.places.base_images, progress=print)
+        image, _ = ensure_base_image(definition, directory=context.places.base_images, progress=say)
         ssh = SshPlaces.of(context.places)
         return cls(
             site=site,
@@ -86,7 +86,7 @@ class Floor:
         """A measurement of ``count`` VMs at once."""
 
         def measure(number: int) -> float:
-            names = [f"floor-{number}-{index}" for index in range(count)]
+            names = [f"floor-{count}-{number}-{index}" for index in range(count)]
             with ThreadPoolExecutor(max_workers=count) as pool:
                 seconds = seconds_of(lambda: list(pool.map(self._provision, names)))
             self.site.delete_domains(f"vmm-{self.site.name}f-")
@@ -148,12 +148,10 @@ class Floor:
             time.sleep(_POLL_S)
 
 
-def _operation(
-    site: OwnSite, count: int, *, phases: list[dict[str, object]]
-) -> Callable[[int], float]:
+def _operation(site: OwnSite, count: int, *, phases: list[dict[str, object]]) -> Callable[[int], float]:
     def measure(number: int) -> float:
         context = open_context(site.directory)
-        names = [f"operation-{number}-{index}" for index in range(count)]
+        names = [f"operation-{count}-{number}-{index}" for index in range(count)]
         started = time.perf_counter()
         made = vm.present(context, names, profile=_PROFILE)
         seconds = time.perf_counter() - started
@@ -168,7 +166,7 @@ def _operation(
 
 def _command(site: OwnSite, count: int) -> Callable[[int], float]:
     def measure(number: int) -> float:
-        names = [f"command-{number}-{index}" for index in range(count)]
+        names = [f"command-{count}-{number}-{index}" for index in range(count)]
         seconds = seconds_of(lambda: site.vmm("vm", "create", *names, "--profile", _PROFILE))
         site.vmm("vm", "delete", *names, "--yes")
         return seconds

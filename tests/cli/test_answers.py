@@ -128,6 +128,12 @@ def test_name_that_is_a_word_is_not_taken_for_a_part_of_the_command(site: MadeSi
     assert site.json("session", "show", "alpha")[1]["command"] == "session show"
 
 
+def test_words_for_ansible_are_not_taken_for_options(site: MadeSite) -> None:
+    """What follows -- belongs to ansible-playbook, even where it looks like a wish for JSON."""
+    done = site.vmm("playbook", "run", "dance", "--", "--output", "json")
+    assert (done.returncode, done.stdout) == (4, "")
+
+
 def test_group_without_a_command_shows_its_help_as_wrong_usage(site: MadeSite) -> None:
     """Nothing is done, the help tells what there is, the status says that it was no answer."""
     for words in ((), ("vm",), ("watcher", "lock")):

@@ -1,4 +1,4 @@
-"""Exit codes are told in three places, which agree: the classes, the tree in their docstring, the document."""
+"""Exit codes are told in three places that agree: classes, the tree in their docstring, the document."""
 
 from __future__ import annotations
 

@@ -12,7 +12,8 @@ from vmm_automation.content import content_directory
 
 from ..made_site import MadeSite
 
-SLOW = ("ansible", "ansible_runner", "libvirt", "yaml", "jsonschema", "rich", "jinja2", "psutil", "asyncio")
+SLOW = ["ansible", "ansible_runner", "libvirt", "yaml", "jsonschema", "rich", "jinja2", "psutil", "asyncio"]
+SLOW += ["psycopg"]
 PROGRAM = """
 import json, sys
 from vmm_automation.cli.root import run

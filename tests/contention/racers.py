@@ -1,4 +1,4 @@
-"""Starts real processes at the same moment on one state file, and what several of them are made to do."""
+"""Starts real processes at the same moment on one state, and what several of them are made to do."""
 
 from __future__ import annotations
 
@@ -8,33 +8,32 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from multiprocessing.synchronize import Barrier
-from pathlib import Path
 from typing import Any
 
 from vmm_automation.model.times import to_text
 from vmm_automation.model.watcher import Grant, Privilege
 from vmm_automation.state import grants, sessions, vms
-from vmm_automation.state.sqlite import SqliteStore
+
+from ..real_state import RealState
 
 PROCESSES = 16
 DEADLINE_S = 120
-_SPAWN = multiprocessing.get_context("spawn")
-_FORKSERVER = multiprocessing.get_context("forkserver")
-_FORKSERVER.set_forkserver_preload([__name__])
+# Children of a process that has the engines loaded and no state open: they race, not their imports.
+_CHILDREN = multiprocessing.get_context("forkserver")
+_CHILDREN.set_forkserver_preload(
+    ["vmm_automation.state.sqlite", "vmm_automation.state.postgres", "vmm_automation.state.sessions"]
+)
 
-Task = Callable[[Path, int], Any]
+Task = Callable[[RealState, int], Any]
 
 
-def race(task: Task, path: Path, *, processes: int = PROCESSES, quick: bool = False) -> list[Any]:
-    """Run ``task(path, number)`` in that many new processes at once; return what each returned, by number.
-
-    With ``quick`` they come from one process that has imported all they need, and nothing else.
-    """
-    start = _FORKSERVER if quick else _SPAWN
-    barrier = start.Barrier(processes)
-    results = start.Queue()
-    running: list[Any] = [
-        start.Process(target=_run, args=(task, path, number, barrier, results)) for number in range(processes)
+def race(task: Task, state: RealState, *, processes: int = PROCESSES) -> list[Any]:
+    """Run ``task(state, number)`` in that many processes at once; return what each returned, by number."""
+    barrier = _CHILDREN.Barrier(processes)
+    results = _CHILDREN.Queue()
+    running = [
+        _CHILDREN.Process(target=_run, args=(task, state, number, barrier, results))
+        for number in range(processes)
     ]
     for process in running:
         process.start()
@@ -51,13 +50,14 @@ def race(task: Task, path: Path, *, processes: int = PROCESSES, quick: bool = Fa
     return [result for _, result in sorted(found, key=lambda pair: pair[0])]
 
 
-def kill_inside(task: Task, path: Path) -> None:
+def kill_inside(task: Task, state: RealState) -> None:
     """Start ``task`` in a new process, wait until it says that it is inside a transaction, and SIGKILL it."""
-    path.with_suffix(".inside").unlink(missing_ok=True)
-    process = _SPAWN.Process(target=task, args=(path, 0))
+    inside = state.home / "inside"
+    inside.unlink(missing_ok=True)
+    process = _CHILDREN.Process(target=task, args=(state, 0))
     process.start()
     deadline = time.monotonic() + DEADLINE_S
-    while not path.with_suffix(".inside").exists():
+    while not inside.exists():
         assert process.is_alive()
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -65,9 +65,9 @@ def kill_inside(task: Task, path: Path) -> None:
     process.join()
 
 
-def say_inside_and_wait(path: Path) -> None:
+def say_inside_and_wait(state: RealState) -> None:
     """Called by a task that :func:`kill_inside` is to kill."""
-    path.with_suffix(".inside").touch()
+    (state.home / "inside").touch()
     time.sleep(DEADLINE_S)
 
 
@@ -76,18 +76,18 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-def make_clean(path: Path, *names: str) -> None:
+def make_clean(state: RealState, *names: str) -> None:
     """Prepare VMs that can be claimed."""
-    with SqliteStore.open(path) as store, store.transaction() as tx:
+    with state.open() as store, store.transaction() as tx:
         for name in names:
             vms.mark_clean(tx, vm=name, now=now())
 
 
-def make_session_with_watchers(path: Path, *, watchers: int) -> None:
+def make_session_with_watchers(state: RealState, *, watchers: int) -> None:
     """Prepare live session s-1 with watchers w0, w1, …, all of whom may suspend."""
-    make_clean(path, "vm-1")
+    make_clean(state, "vm-1")
     hour = to_text(now() + timedelta(hours=1))
-    with SqliteStore.open(path) as store, store.transaction() as tx:
+    with state.open() as store, store.transaction() as tx:
         sessions.claim(
             tx,
             session_id="s-1",
@@ -105,9 +105,9 @@ def make_session_with_watchers(path: Path, *, watchers: int) -> None:
             grants.assign(tx, grant=grant, actor="test", now=now())
 
 
-def _run(task: Task, path: Path, number: int, barrier: Barrier, results: Any) -> None:
+def _run(task: Task, state: RealState, number: int, barrier: Barrier, results: Any) -> None:
     try:
         barrier.wait(timeout=DEADLINE_S)
-        results.put((number, task(path, number)))
+        results.put((number, task(state, number)))
     except Exception as failure:  # noqa: BLE001 - carried to the test, which raises it
         results.put((number, RuntimeError(f"process {number} (pid {os.getpid()}): {failure!r}")))

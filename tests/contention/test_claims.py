@@ -1,21 +1,21 @@
-"""Sixteen processes claim four VMs on the real state file."""
+"""Sixteen processes claim four VMs on a real state of each engine."""
 
 from __future__ import annotations
 
 import time
-from pathlib import Path
 
 from vmm_automation.model.session import SessionState
 from vmm_automation.state import sessions, vms
-from vmm_automation.state.sqlite import SqliteStore
+from vmm_automation.state.store import Store
 
+from ..real_state import RealState
 from .racers import PROCESSES, kill_inside, make_clean, now, race, say_inside_and_wait
 
 VMS = ("vm-0", "vm-1", "vm-2", "vm-3")
 ROUNDS = 10
 
 
-def claim_any(store: SqliteStore, name: str, user: str) -> tuple[str, int] | None:
+def claim_any(store: Store, name: str, user: str) -> tuple[str, int] | None:
     """Try the VMs in turn in one transaction, as an operation does."""
     with store.transaction() as tx:
         for vm in VMS:
@@ -38,15 +38,15 @@ def claim_any(store: SqliteStore, name: str, user: str) -> tuple[str, int] | Non
     return None
 
 
-def claim_once(path: Path, number: int) -> tuple[str, int] | None:
-    with SqliteStore.open(path) as store:
+def claim_once(state: RealState, number: int) -> tuple[str, int] | None:
+    with state.open() as store:
         return claim_any(store, f"s-{number}", f"u{number}")
 
 
-def claim_and_end(path: Path, number: int) -> list[tuple[str, int]]:
+def claim_and_end(state: RealState, number: int) -> list[tuple[str, int]]:
     """Claim and end again and again; in between, look for a VM with two live sessions."""
     won = []
-    with SqliteStore.open(path) as store:
+    with state.open() as store:
         for turn in range(ROUNDS):
             name = f"s-{number}-{turn}"
             claimed = claim_any(store, name, f"u{number}")
@@ -68,13 +68,13 @@ def claim_and_end(path: Path, number: int) -> list[tuple[str, int]]:
     return won
 
 
-def open_new_file(path: Path, _number: int) -> int:
-    with SqliteStore.open(path) as store, store.transaction() as tx:
+def open_new_state(state: RealState, _number: int) -> int:
+    with state.open() as store, store.transaction() as tx:
         return vms.next_fence(tx)
 
 
-def claim_and_hang(path: Path, _number: int) -> None:
-    with SqliteStore.open(path) as store, store.transaction() as tx:
+def claim_and_hang(state: RealState, _number: int) -> None:
+    with state.open() as store, store.transaction() as tx:
         vms.mark_dirty(tx, vm="vm-1", reason="half done", now=now())
         sessions.claim(
             tx,
@@ -88,49 +88,44 @@ def claim_and_hang(path: Path, _number: int) -> None:
             owner="",
             now=now(),
         )
-        say_inside_and_wait(path)
+        say_inside_and_wait(state)
 
 
-def test_sixteen_claims_of_four_vms_give_four_sessions(tmp_path: Path) -> None:
+def test_sixteen_claims_of_four_vms_give_four_sessions(real_state: RealState) -> None:
     """Exactly four win, each another VM; the twelve others are told, none fails otherwise."""
-    path = tmp_path / "home" / "state.db"
-    make_clean(path, *VMS)
-    won = [result for result in race(claim_once, path) if result]
+    make_clean(real_state, *VMS)
+    won = [result for result in race(claim_once, real_state) if result]
     assert sorted(vm for vm, _ in won) == sorted(VMS)
     assert len({fence for _, fence in won}) == len(VMS)
-    with SqliteStore.open(path) as store, store.reading() as snapshot:
+    with real_state.open() as store, store.reading() as snapshot:
         assert sorted(s.vm for s in sessions.list_sessions(snapshot, live_only=True)) == sorted(VMS)
 
 
-def test_claims_and_ends_never_share_a_vm_and_fences_grow(tmp_path: Path) -> None:
+def test_claims_and_ends_never_share_a_vm_and_fences_grow(real_state: RealState) -> None:
     """Over many turns no VM has two live sessions at any moment, and no fence is given twice or goes back."""
-    path = tmp_path / "home" / "state.db"
-    make_clean(path, *VMS)
-    turns: list[list[tuple[str, int]]] = race(claim_and_end, path)
+    make_clean(real_state, *VMS)
+    turns: list[list[tuple[str, int]]] = race(claim_and_end, real_state)
     fences = [fence for won in turns for _, fence in won]
     assert len(fences) == len(set(fences)) > ROUNDS
     for won in turns:
         assert [fence for _, fence in won] == sorted(fence for _, fence in won)
-    with SqliteStore.open(path) as store, store.reading() as snapshot:
+    with real_state.open() as store, store.reading() as snapshot:
         last = dict.fromkeys(VMS, 0)  # a VM that nobody needed was never claimed
         last.update({session.vm: session.fence for session in sessions.list_sessions(snapshot)})
         assert last == {vm: vms.newest_fence(snapshot, vm=vm) for vm in VMS}
 
 
-def test_new_file_opened_by_all_at_once_is_made_once(tmp_path: Path) -> None:
-    """No process sees a half-made file, and every one of them counts on the same counter."""
-    path = tmp_path / "home" / "state.db"
-    assert sorted(race(open_new_file, path)) == list(range(1, PROCESSES + 1))
+def test_new_state_opened_by_all_at_once_is_made_once(new_state: RealState) -> None:
+    """No process sees a half-made state, and every one of them counts on the same counter."""
+    assert sorted(race(open_new_state, new_state)) == list(range(1, PROCESSES + 1))
 
 
-def test_process_killed_inside_a_transaction_leaves_no_trace(tmp_path: Path) -> None:
+def test_process_killed_inside_a_transaction_leaves_no_trace(real_state: RealState) -> None:
     """After SIGKILL between two writes the state opens at once, nothing of it is there, and it goes on."""
-    path = tmp_path / "home" / "state.db"
-    make_clean(path, *VMS)
+    make_clean(real_state, *VMS)
     for _ in range(2):
-        kill_inside(claim_and_hang, path)
-        with SqliteStore.open(path) as store, store.reading() as snapshot:
+        kill_inside(claim_and_hang, real_state)
+        with real_state.open() as store, store.reading() as snapshot:
             assert sessions.list_sessions(snapshot) == []
             assert {str(condition) for condition in vms.conditions(snapshot).values()} == {"clean"}
-            assert snapshot.one("PRAGMA integrity_check") == {"integrity_check": "ok"}
-    assert len([result for result in race(claim_once, path, processes=4) if result]) == 4
+    assert len([result for result in race(claim_once, real_state, processes=4) if result]) == 4

@@ -1,15 +1,14 @@
-"""Sixteen watchers race for one session's suspend right on the real state file."""
+"""Sixteen watchers race for one session's suspend right on a real state of each engine."""
 
 from __future__ import annotations
 
 import time
 from datetime import timedelta
-from pathlib import Path
 
 from vmm_automation.errors import LockHeld
 from vmm_automation.state import suspend_right
-from vmm_automation.state.sqlite import SqliteStore
 
+from ..real_state import RealState
 from .racers import PROCESSES, kill_inside, make_session_with_watchers, now, race, say_inside_and_wait
 
 LONG = timedelta(minutes=10)
@@ -17,9 +16,9 @@ SHORT = timedelta(milliseconds=30)
 TURNS = 10
 
 
-def acquire_once(path: Path, number: int) -> int:
+def acquire_once(state: RealState, number: int) -> int:
     """The fence won, or 0."""
-    with SqliteStore.open(path) as store:
+    with state.open() as store:
         try:
             with store.transaction() as tx:
                 right = suspend_right.acquire(tx, session="s-1", watcher=f"w{number}", lease=LONG, now=now())
@@ -29,13 +28,13 @@ def acquire_once(path: Path, number: int) -> int:
     return right.fence
 
 
-def acquire_act_release(path: Path, number: int) -> list[int]:
+def acquire_act_release(state: RealState, number: int) -> list[int]:
     """Take turns; what a holder does is fenced off by a directory that cannot be made twice."""
     watcher = f"w{number}"
     fences: list[int] = []
-    acting = path.parent / "acting"
+    acting = state.home / "acting"
     deadline = time.monotonic() + 60
-    with SqliteStore.open(path) as store:
+    with state.open() as store:
         while len(fences) < TURNS and time.monotonic() < deadline:
             try:
                 with store.transaction() as tx:
@@ -52,10 +51,10 @@ def acquire_act_release(path: Path, number: int) -> list[int]:
     return fences
 
 
-def acquire_and_let_lapse(path: Path, number: int) -> list[tuple[int, int]]:
+def acquire_and_let_lapse(state: RealState, number: int) -> list[tuple[int, int]]:
     """Short leases, never released: (fence, number of watchers who pass the check at that moment)."""
     seen = []
-    with SqliteStore.open(path) as store:
+    with state.open() as store:
         for _ in range(TURNS):
             try:
                 with store.transaction() as tx:
@@ -78,46 +77,42 @@ def acquire_and_let_lapse(path: Path, number: int) -> list[tuple[int, int]]:
     return seen
 
 
-def acquire_and_hang(path: Path, number: int) -> None:
-    with SqliteStore.open(path) as store, store.transaction() as tx:
+def acquire_and_hang(state: RealState, number: int) -> None:
+    with state.open() as store, store.transaction() as tx:
         suspend_right.acquire(tx, session="s-1", watcher=f"w{number}", lease=LONG, now=now())
-        say_inside_and_wait(path)
+        say_inside_and_wait(state)
 
 
-def test_sixteen_watchers_give_one_holder(tmp_path: Path) -> None:
+def test_sixteen_watchers_give_one_holder(real_state: RealState) -> None:
     """Exactly one wins; the others are refused with its name."""
-    path = tmp_path / "home" / "state.db"
-    make_session_with_watchers(path, watchers=PROCESSES)
-    fences = race(acquire_once, path)
+    make_session_with_watchers(real_state, watchers=PROCESSES)
+    fences = race(acquire_once, real_state)
     assert sorted(fences) == [0] * (PROCESSES - 1) + [1]
-    with SqliteStore.open(path) as store, store.reading() as snapshot:
+    with real_state.open() as store, store.reading() as snapshot:
         assert suspend_right.show(snapshot, session="s-1", now=now()).holder == f"w{fences.index(1)}"
 
 
-def test_turns_never_overlap_and_each_has_its_own_fence(tmp_path: Path) -> None:
+def test_turns_never_overlap_and_each_has_its_own_fence(real_state: RealState) -> None:
     """Acquire, act, release, by all at once: no two act at a time, and fences count every turn once."""
-    path = tmp_path / "home" / "state.db"
-    make_session_with_watchers(path, watchers=PROCESSES)
-    turns: list[list[int]] = race(acquire_act_release, path)
+    make_session_with_watchers(real_state, watchers=PROCESSES)
+    turns: list[list[int]] = race(acquire_act_release, real_state)
     fences = [fence for won in turns for fence in won]
     assert sorted(fences) == list(range(1, len(fences) + 1))
     assert all(won == sorted(won) for won in turns)
     assert len(fences) == PROCESSES * TURNS
 
 
-def test_lapsed_leases_change_hands_one_at_a_time(tmp_path: Path) -> None:
+def test_lapsed_leases_change_hands_one_at_a_time(real_state: RealState) -> None:
     """Leases that run out: one watcher passes the check at a moment, no fence has two holders."""
-    path = tmp_path / "home" / "state.db"
-    make_session_with_watchers(path, watchers=PROCESSES)
-    seen: list[list[tuple[int, int]]] = race(acquire_and_let_lapse, path)
+    make_session_with_watchers(real_state, watchers=PROCESSES)
+    seen: list[list[tuple[int, int]]] = race(acquire_and_let_lapse, real_state)
     assert {passing for turns in seen for _, passing in turns} == {1}
     owners = [{fence for fence, _ in turns} for turns in seen]
     assert sum(len(fences) for fences in owners) == len(set().union(*owners)) > 1
 
 
-def test_process_killed_while_acquiring_does_not_hold_the_right(tmp_path: Path) -> None:
+def test_process_killed_while_acquiring_does_not_hold_the_right(real_state: RealState) -> None:
     """SIGKILL before the commit leaves the right vacant, for the next to take at once."""
-    path = tmp_path / "home" / "state.db"
-    make_session_with_watchers(path, watchers=2)
-    kill_inside(acquire_and_hang, path)
-    assert acquire_once(path, 1) == 1
+    make_session_with_watchers(real_state, watchers=2)
+    kill_inside(acquire_and_hang, real_state)
+    assert acquire_once(real_state, 1) == 1

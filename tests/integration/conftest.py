@@ -16,6 +16,7 @@ import pytest
 from vmm_automation.places import Places
 
 from .controller import BIN, REPOSITORY, URI, Controller
+from .private_libvirt import PrivateLibvirt
 
 VMS = ("vm-1", "vm-2")
 
@@ -35,6 +36,12 @@ def site() -> Iterator[Controller]:
     finally:
         controller.remove_vms()
         shutil.rmtree(root)
+
+
+@pytest.fixture(scope="session")
+def base_image(site: Controller) -> None:
+    """The base image, built if no other home has it: once for all homes of the tests."""
+    assert site("playbook", "run", "base_image_build", "-e", "base_image_name=debian").result
 
 
 @pytest.fixture(scope="session")
@@ -66,11 +73,30 @@ def radicale(site: Controller, idle_vms: tuple[str, str]) -> tuple[str, str]:
 
 
 @pytest.fixture
-def bare(site: Controller, tmp_path: Path) -> Controller:
+def bare(site: Controller, base_image: None, tmp_path: Path) -> Controller:
     """A controller without VMs whose home is empty and its own, with the base image at hand."""
+    del base_image
     alone = replace(site, home=tmp_path / "home")
     _borrow_base_images(site.home / "base_images", alone.home / "base_images")
     return alone
+
+
+@pytest.fixture
+def private_libvirt(site: Controller, base_image: None) -> Iterator[PrivateLibvirt]:
+    """A libvirt that a test may kill; ends with all its guests."""
+    del base_image
+    if os.geteuid() != 0:
+        pytest.fail("a private libvirt needs root; fix: sudo -E pytest tests/integration", pytrace=False)
+    root = Path(tempfile.mkdtemp(prefix="vmm-test-", dir="/var/tmp"))
+    root.chmod(0o755)  # QEMU runs as its own user
+    libvirt = PrivateLibvirt(root)
+    try:
+        libvirt.prepare()
+        libvirt.start()
+        yield libvirt
+    finally:
+        libvirt.end(site)
+        shutil.rmtree(root)
 
 
 def _require_libvirt() -> None:

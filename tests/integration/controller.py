@@ -86,6 +86,7 @@ class Controller:
     site: Path
     name: str
     uri: str = URI
+    program: Path = BIN / "vmm"
     environment: Mapping[str, str] = field(default_factory=dict)
 
     def __call__(
@@ -127,7 +128,7 @@ class Controller:
         """The command line, with ``--output json`` before what follows ``--``."""
         words = list(arguments)
         end = words.index("--") if "--" in words else len(words)
-        return [str(BIN / "vmm"), *words[:end], "--output", "json", *words[end:]]
+        return [str(self.program), *words[:end], "--output", "json", *words[end:]]
 
     def play(self, playbook: str, *, check: bool = False, **variables: Any) -> Played:
         """Run a playbook as a person would who has only Ansible."""
@@ -140,12 +141,13 @@ class Controller:
         return Played(done.returncode, changed, document, done.stdout + done.stderr)
 
     def on_guest(self, vm: str, script: str) -> str:
-        """What a shell script prints as root in a guest."""
+        """What a shell script prints as root in a guest, without empty lines."""
         argv = [str(BIN / "ansible"), "-i", str(self.site / "site.vmm.yml"), vm, "-m", "ansible.builtin.raw"]
         done = self._ansible([*argv, "-a", shlex.join(["/bin/sh", "-c", script])])
         assert done.returncode == 0, done.stdout + done.stderr
         lines = done.stdout.replace("\r", "").splitlines()[1:]
-        return "".join(f"{line}\n" for line in lines if not line.startswith("Shared connection to"))
+        kept = [line for line in lines if line and not line.startswith("Shared connection to ")]
+        return "\n".join(kept)
 
     def _ansible(self, argv: Sequence[str]) -> subprocess.CompletedProcess[str]:
         env = {**self.env, "ANSIBLE_CONFIG": str(REPOSITORY / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"}
@@ -240,7 +242,11 @@ class Started:
     def end(self, number: int) -> Result:
         """Send a signal to the command alone, and wait until it has ended."""
         self.process.send_signal(number)
-        stdout, stderr = self.process.communicate(timeout=60)
+        return self.wait()
+
+    def wait(self) -> Result:
+        """Wait until it has ended."""
+        stdout, stderr = self.process.communicate(timeout=120)
         return Result(self.process.returncode, _document(stdout), "".join(self.said) + stderr)
 
 

@@ -1,15 +1,16 @@
-"""What unit tests share: a clock that stands still, and a state store in a directory of the test's own."""
+"""What unit tests share: a clock that stands still, and a state of the test's own on each engine."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 
 from vmm_automation.state import sessions, vms
-from vmm_automation.state.sqlite import SqliteStore
+from vmm_automation.state.store import Engine
+
+from ..real_state import RealState
 
 
 class FakeClock:
@@ -38,13 +39,13 @@ def clock() -> FakeClock:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[SqliteStore]:
-    with SqliteStore.open(tmp_path / "home" / "state.db") as opened:
+def store(real_state: RealState) -> Iterator[Engine]:
+    with real_state.open() as opened:
         yield opened
 
 
 @pytest.fixture
-def live(store: SqliteStore, clock: FakeClock) -> SqliteStore:
+def live(store: Engine, clock: FakeClock) -> Engine:
     """A store with live session s-1."""
     with store.transaction() as tx:
         vms.mark_clean(tx, vm="vm-1", now=clock.now())

@@ -16,7 +16,7 @@ from vmm_automation.operations.context import Context
 from vmm_automation.places import Places
 from vmm_automation.site import Site
 from vmm_automation.state import sessions
-from vmm_automation.state.sqlite import SqliteStore
+from vmm_automation.state.store import Engine
 
 from .conftest import FakeClock
 
@@ -61,7 +61,7 @@ def vm() -> OneVm:
 
 
 @pytest.fixture
-def context(live: SqliteStore, clock: FakeClock, tmp_path: Path, vm: OneVm) -> Iterator[Context]:
+def context(live: Engine, clock: FakeClock, tmp_path: Path, vm: OneVm) -> Iterator[Context]:
     """Active session s-1, whose suspend right bo holds with fence 1."""
     with live.transaction() as tx:
         starting = frozenset({SessionState.STARTING})

@@ -17,13 +17,14 @@ from vmm_automation.state import audit, schema
 from vmm_automation.state.audit import Author
 from vmm_automation.state.audit_chain import hash_of
 from vmm_automation.state.sqlite import SqliteStore
+from vmm_automation.state.store import Engine
 
 from .conftest import FakeClock
 
 ENTRIES = 9
 
 
-def write(store: SqliteStore, clock: FakeClock, *, count: int = ENTRIES, result: Any = None) -> None:
+def write(store: Engine, clock: FakeClock, *, count: int = ENTRIES, result: Any = None) -> None:
     with store.transaction() as tx:
         for number in range(count):
             audit.append(
@@ -38,26 +39,26 @@ def write(store: SqliteStore, clock: FakeClock, *, count: int = ENTRIES, result:
 
 
 @pytest.fixture
-def chain(store: SqliteStore, clock: FakeClock) -> SqliteStore:
+def chain(store: Engine, clock: FakeClock) -> Engine:
     """A state with nine entries, written while the clock went back."""
     write(store, clock)
     return store
 
 
-def alter(store: SqliteStore, *statements: str) -> None:
+def alter(store: Engine, *statements: str) -> None:
     with store.transaction() as tx:
         for statement in statements:
             tx.execute(statement)
 
 
-def findings(store: SqliteStore, **more: Any) -> list[tuple[int, str]]:
+def findings(store: Engine, **more: Any) -> list[tuple[int, str]]:
     with pytest.raises(AuditBroken) as caught:
         audit_log.verify(store, **more)
     assert caught.value.exit_code == 9
     return [(found["seq"], found["kind"]) for found in caught.value.details["findings"]]
 
 
-def test_entry_has_all_that_is_asked_of_it(chain: SqliteStore) -> None:
+def test_entry_has_all_that_is_asked_of_it(chain: Engine) -> None:
     """Number, time, actor, from where, action, object, digests, result, the hash before and its own."""
     first, second = audit_log.read(chain)["events"][:2]
     assert first["previous"] == "0" * 64
@@ -67,27 +68,27 @@ def test_entry_has_all_that_is_asked_of_it(chain: SqliteStore) -> None:
     assert (len(first["before"]), first["after"], first["result"]) == (64, "", {"status": "ok", "é": 0})
 
 
-def test_untouched_chain_is_valid(chain: SqliteStore) -> None:
+def test_untouched_chain_is_valid(chain: Engine) -> None:
     """All entries are counted; any hash of the chain is an anchor."""
     events = audit_log.read(chain)["events"]
     found = audit_log.verify(chain, anchor=events[3]["hash"])
     assert (found["valid"], found["events"], found["head"]["hash"]) == (True, ENTRIES, events[-1]["hash"])
 
 
-def test_empty_chain_is_valid(store: SqliteStore) -> None:
+def test_empty_chain_is_valid(store: Engine) -> None:
     """Nothing was done, nothing is wrong; and what should have been done is missed."""
     assert audit_log.verify(store)["valid"]
     assert findings(store, anchor="1" * 64) == [(0, "unanchored")]
 
 
 @pytest.mark.parametrize("column", ["at", "actor", "origin", "action", "object", "result", "before_digest"])
-def test_edited_entry_is_found(chain: SqliteStore, column: str) -> None:
+def test_edited_entry_is_found(chain: Engine, column: str) -> None:
     """Whatever part of an entry is changed, its number is told."""
     alter(chain, f"UPDATE audit_events SET {column} = '\"x\"' WHERE seq = 4")
     assert findings(chain) == [(4, "edited")]
 
 
-def test_edited_entry_with_a_new_hash_is_found(chain: SqliteStore) -> None:
+def test_edited_entry_with_a_new_hash_is_found(chain: Engine) -> None:
     """Whoever also corrects the entry's hash breaks the link of the next one."""
     with chain.transaction() as tx:
         event = audit.log(tx)[3]
@@ -96,7 +97,7 @@ def test_edited_entry_with_a_new_hash_is_found(chain: SqliteStore) -> None:
     assert findings(chain) == [(5, "relinked")]
 
 
-def test_exchanged_entries_are_found(chain: SqliteStore) -> None:
+def test_exchanged_entries_are_found(chain: Engine) -> None:
     """Two entries in each other's place are both told, with where they belong."""
     alter(
         chain,
@@ -110,7 +111,7 @@ def test_exchanged_entries_are_found(chain: SqliteStore) -> None:
     ]
 
 
-def test_entry_removed_in_the_middle_is_found(chain: SqliteStore) -> None:
+def test_entry_removed_in_the_middle_is_found(chain: Engine) -> None:
     """The gap has a number; so has one that was closed by counting anew."""
     alter(chain, "DELETE FROM audit_events WHERE seq IN (4, 5)")
     assert findings(chain) == [(4, "missing")]
@@ -118,7 +119,7 @@ def test_entry_removed_in_the_middle_is_found(chain: SqliteStore) -> None:
     assert findings(chain)[0][0] == 4
 
 
-def test_entries_cut_off_at_the_end_are_found(chain: SqliteStore) -> None:
+def test_entries_cut_off_at_the_end_are_found(chain: Engine) -> None:
     """By the end noted apart; where that was put back too, by a hash that was told to somebody before."""
     known = audit_log.read(chain)["head"]["hash"]
     alter(chain, "DELETE FROM audit_events WHERE seq > 6")
@@ -129,7 +130,7 @@ def test_entries_cut_off_at_the_end_are_found(chain: SqliteStore) -> None:
     assert findings(chain, anchor=known) == [(6, "unanchored")]
 
 
-def test_chain_written_anew_is_found_by_an_anchor_only(chain: SqliteStore, clock: FakeClock) -> None:
+def test_chain_written_anew_is_found_by_an_anchor_only(chain: Engine, clock: FakeClock) -> None:
     """A forger with the state can make another consistent chain, but not one with a hash that was told."""
     known = audit_log.read(chain)["head"]["hash"]
     reset = f"UPDATE audit_head SET seq = 0, hash = '{'0' * 64}'"
@@ -139,14 +140,14 @@ def test_chain_written_anew_is_found_by_an_anchor_only(chain: SqliteStore, clock
     assert findings(chain, anchor=known) == [(ENTRIES, "unanchored")]
 
 
-def test_anchor_that_is_no_hash_is_refused(chain: SqliteStore) -> None:
+def test_anchor_that_is_no_hash_is_refused(chain: Engine) -> None:
     """A slip of the hand is not called a broken chain."""
     for wrong in ("x", "A" * 64, "0" * 63):
         with pytest.raises(UsageError):
             audit_log.verify(chain, anchor=wrong)
 
 
-def test_transaction_that_is_undone_leaves_no_entry(chain: SqliteStore, clock: FakeClock) -> None:
+def test_transaction_that_is_undone_leaves_no_entry(chain: Engine, clock: FakeClock) -> None:
     """Change and entry are kept both or neither, and the next entry has the next number."""
     with pytest.raises(ZeroDivisionError), chain.transaction() as tx:
         audit.append(tx, author=Author("ann"), action="a", object_name="o", result={}, now=clock.now())
@@ -155,14 +156,14 @@ def test_transaction_that_is_undone_leaves_no_entry(chain: SqliteStore, clock: F
     assert audit_log.verify(chain)["events"] == ENTRIES + 1
 
 
-def test_secrets_are_not_kept(store: SqliteStore, clock: FakeClock) -> None:
+def test_secrets_are_not_kept(store: Engine, clock: FakeClock) -> None:
     """Values under names of secrets are hidden, however deep."""
     write(store, clock, count=1, result={"a": [{"api_token": "hunter2"}], "Password": "hunter2", "b": 1})
     (event,) = audit_log.read(store)["events"]
     assert event["result"] == {"a": [{"api_token": "(hidden)"}], "Password": "(hidden)", "b": 1}
 
 
-def test_log_is_of_an_object_with_its_parts(live: SqliteStore, clock: FakeClock) -> None:
+def test_log_is_of_an_object_with_its_parts(live: Engine, clock: FakeClock) -> None:
     """A session's log has its Watchers; one whose name only begins like it has its own."""
     hour = timedelta(hours=1)
     watcher.assign(live, clock, session="s-1", watcher="bo", privileges=["view"], duration=hour, actor="root")
@@ -194,7 +195,7 @@ def test_log_of_schema_1_becomes_the_beginning_of_the_chain(
     assert events[0]["from"] == {"door": "schema 1"}
 
 
-def test_export_is_verified_without_the_state(chain: SqliteStore, tmp_path: Path) -> None:
+def test_export_is_verified_without_the_state(chain: Engine, tmp_path: Path) -> None:
     """The file is private, new, and says the same as the state; other files are refused."""
     path = tmp_path / "audit.jsonl"
     done = audit_log.export(chain, path)
@@ -238,9 +239,7 @@ def strip(lines: list[str]) -> None:
 
 
 @pytest.mark.parametrize("harm", [edit, exchange, delete, cut, garble, strip])
-def test_altered_export_is_refused(
-    chain: SqliteStore, tmp_path: Path, harm: Callable[[list[str]], None]
-) -> None:
+def test_altered_export_is_refused(chain: Engine, tmp_path: Path, harm: Callable[[list[str]], None]) -> None:
     """Edited, exchanged, removed, cut off or unreadable lines: none passes."""
     path = tmp_path / "audit.jsonl"
     audit_log.export(chain, path)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -12,8 +11,7 @@ from vmm_automation.model.image import FileEntry, Generation, Manifest
 from vmm_automation.model.session import Session, SessionState
 from vmm_automation.model.times import to_text
 from vmm_automation.state import generations, sessions, vms
-from vmm_automation.state.sqlite import SqliteStore
-from vmm_automation.state.store import Tx
+from vmm_automation.state.store import Engine, Tx
 
 from .conftest import FakeClock
 
@@ -80,7 +78,7 @@ def add(tx: Tx, clock: FakeClock, number: int, session: str, fence: int) -> Gene
     return generations.add(tx, generation=generation, manifest=manifest)
 
 
-def test_generations_are_numbered_and_read_back(store: SqliteStore, clock: FakeClock) -> None:
+def test_generations_are_numbered_and_read_back(store: Engine, clock: FakeClock) -> None:
     """What was added is found by number and as the newest, with its manifest."""
     with store.transaction() as tx:
         assert generations.next_number(tx, user="ann", ua="cal") == 1
@@ -103,7 +101,7 @@ def test_generations_are_numbered_and_read_back(store: SqliteStore, clock: FakeC
 
 
 @pytest.mark.parametrize("number", [0, 1, 3, -1])
-def test_number_that_is_not_the_next_is_refused(store: SqliteStore, clock: FakeClock, number: int) -> None:
+def test_number_that_is_not_the_next_is_refused(store: Engine, clock: FakeClock, number: int) -> None:
     """No gap, no overwriting."""
     with store.transaction() as tx:
         session = run(tx, clock, "s-1", "vm-1")
@@ -112,7 +110,7 @@ def test_number_that_is_not_the_next_is_refused(store: SqliteStore, clock: FakeC
             add(tx, clock, number, "s-1", session.fence)
 
 
-def test_stale_session_cannot_write(store: SqliteStore, clock: FakeClock) -> None:
+def test_stale_session_cannot_write(store: Engine, clock: FakeClock) -> None:
     """Once a newer session was claimed, on whatever VM, an older one adds nothing."""
     with store.transaction() as tx:
         for _ in range(3):  # vm-1 has seen more sessions than vm-2
@@ -127,7 +125,7 @@ def test_stale_session_cannot_write(store: SqliteStore, clock: FakeClock) -> Non
             add(tx, clock, 2, "s-old", old.fence)
 
 
-def test_session_of_another_or_with_another_fence_cannot_write(store: SqliteStore, clock: FakeClock) -> None:
+def test_session_of_another_or_with_another_fence_cannot_write(store: Engine, clock: FakeClock) -> None:
     """A writer is what it says it is."""
     with store.transaction() as tx:
         session = run(tx, clock, "s-1", "vm-1")
@@ -139,7 +137,7 @@ def test_session_of_another_or_with_another_fence_cannot_write(store: SqliteStor
             generations.add(tx, generation=replace(generation, user="bo"), manifest=manifest)
 
 
-def test_import_waits_for_the_end_of_the_session(store: SqliteStore, clock: FakeClock) -> None:
+def test_import_waits_for_the_end_of_the_session(store: Engine, clock: FakeClock) -> None:
     """Beside a running session an import would be overwritten: refused; after the end it is the next."""
     with store.transaction() as tx:
         session = run(tx, clock, "s-1", "vm-1", end=False)
@@ -151,10 +149,10 @@ def test_import_waits_for_the_end_of_the_session(store: SqliteStore, clock: Fake
         assert add(tx, clock, 1, "", fence).number == 1
 
 
-def test_manifest_of_twenty_thousand_files_is_stored(tmp_path: Path, clock: FakeClock) -> None:
+def test_manifest_of_twenty_thousand_files_is_stored(store: Engine, clock: FakeClock) -> None:
     """A large profile's manifest fits, and listing generations does not read it."""
     entry = FileEntry("p", "file", "settings", 3, 0o600, 1, "ab" * 32)
-    with SqliteStore.open(tmp_path / "state.db") as store, store.transaction() as tx:
+    with store.transaction() as tx:
         session = run(tx, clock, "s-1", "vm-1")
         generation, manifest = made(clock, 1, "s-1", session.fence)
         many = replace(manifest, files=tuple(replace(entry, path=f"dir/{n}") for n in range(20_000)))

@@ -6,14 +6,14 @@ import pytest
 
 from vmm_automation.model.ua import DeploymentState
 from vmm_automation.state import ledger
-from vmm_automation.state.sqlite import SqliteStore
+from vmm_automation.state.store import Engine
 
 from .conftest import FakeClock
 
 D = DeploymentState
 
 
-def test_new_active_version_makes_the_other_inactive(store: SqliteStore, clock: FakeClock) -> None:
+def test_new_active_version_makes_the_other_inactive(store: Engine, clock: FakeClock) -> None:
     """Two versions stand side by side, one of them active, per VM."""
     with store.transaction() as tx:
         for vm in ("vm-1", "vm-2"):
@@ -30,7 +30,7 @@ def test_new_active_version_makes_the_other_inactive(store: SqliteStore, clock: 
 
 @pytest.mark.parametrize("state", [D.REMOVED, D.FAILED, D.INACTIVE, D.DELIVERED])
 def test_version_that_is_not_active_is_not_listed_as_such(
-    store: SqliteStore, clock: FakeClock, state: DeploymentState
+    store: Engine, clock: FakeClock, state: DeploymentState
 ) -> None:
     """Selection sees only what runs; the row stays with its reason."""
     with store.transaction() as tx:
@@ -40,7 +40,7 @@ def test_version_that_is_not_active_is_not_listed_as_such(
         assert [(row.state, row.reason) for row in ledger.for_vm(tx, vm="vm-1")] == [(state, "why")]
 
 
-def test_forgotten_vm_leaves_no_rows(store: SqliteStore, clock: FakeClock) -> None:
+def test_forgotten_vm_leaves_no_rows(store: Engine, clock: FakeClock) -> None:
     """A VM that was deleted has nothing deployed."""
     with store.transaction() as tx:
         for vm in ("vm-1", "vm-2"):

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import sqlite3
 from datetime import timedelta
 
 import pytest
 
-from vmm_automation.errors import Conflict, NotFound
+from vmm_automation.errors import Conflict, NotFound, RuleBroken
 from vmm_automation.model.session import LIVE, TRANSITIONS, Session, SessionState
 from vmm_automation.model.times import to_text
 from vmm_automation.model.vm import VmCondition
 from vmm_automation.model.watcher import Grant, Privilege
 from vmm_automation.state import grants, schema, session_rows, sessions, suspend_right, vms
 from vmm_automation.state.sessions import SeatTaken
-from vmm_automation.state.sqlite import SqliteStore
-from vmm_automation.state.store import Tx
+from vmm_automation.state.store import Engine, Tx
 
 from .conftest import FakeClock
 
@@ -40,7 +38,7 @@ def claim(
 
 
 @pytest.fixture
-def clean(store: SqliteStore, clock: FakeClock) -> SqliteStore:
+def clean(store: Engine, clock: FakeClock) -> Engine:
     with store.transaction() as tx:
         for vm in ("vm-1", "vm-2"):
             vms.mark_clean(tx, vm=vm, now=clock.now())
@@ -53,7 +51,7 @@ def end(tx: Tx, clock: FakeClock, name: str) -> Session:
     )
 
 
-def test_claim_of_a_clean_vm_holds_it(clean: SqliteStore, clock: FakeClock) -> None:
+def test_claim_of_a_clean_vm_holds_it(clean: Engine, clock: FakeClock) -> None:
     """The claim returns the whole session, starting, with a fence, and it is what is read back later."""
     with clean.transaction() as tx:
         session = claim(tx, clock)
@@ -68,7 +66,7 @@ def test_claim_of_a_clean_vm_holds_it(clean: SqliteStore, clock: FakeClock) -> N
 
 
 def test_claim_of_a_held_vm_names_the_holder_and_the_next_may_be_tried(
-    clean: SqliteStore, clock: FakeClock
+    clean: Engine, clock: FakeClock
 ) -> None:
     """Losing a VM says to whom, and the same transaction may go on with another VM."""
     with clean.transaction() as tx:
@@ -82,7 +80,7 @@ def test_claim_of_a_held_vm_names_the_holder_and_the_next_may_be_tried(
     assert caught.value.exit_code == 5
 
 
-def test_second_session_of_a_user_and_ua_is_refused(clean: SqliteStore, clock: FakeClock) -> None:
+def test_second_session_of_a_user_and_ua_is_refused(clean: Engine, clock: FakeClock) -> None:
     """One user runs one UA once; the hint closes the session that is open. Another UA is no conflict."""
     with clean.transaction() as tx:
         claim(tx, clock)
@@ -95,7 +93,7 @@ def test_second_session_of_a_user_and_ua_is_refused(clean: SqliteStore, clock: F
 
 
 @pytest.mark.parametrize("known", [True, False])
-def test_claim_of_a_vm_not_proven_clean_is_refused(clean: SqliteStore, clock: FakeClock, known: bool) -> None:
+def test_claim_of_a_vm_not_proven_clean_is_refused(clean: Engine, clock: FakeClock, known: bool) -> None:
     """A dirty VM, and one that a lost state file no longer knows, goes to nobody."""
     with clean.transaction() as tx:
         if known:
@@ -105,7 +103,7 @@ def test_claim_of_a_vm_not_proven_clean_is_refused(clean: SqliteStore, clock: Fa
     assert caught.value.hint == "vmm vm rebuild vm-3"
 
 
-def test_id_in_use_is_refused(clean: SqliteStore, clock: FakeClock) -> None:
+def test_id_in_use_is_refused(clean: Engine, clock: FakeClock) -> None:
     """An id is never given twice, not even after its session ended."""
     with clean.transaction() as tx:
         claim(tx, clock)
@@ -114,7 +112,7 @@ def test_id_in_use_is_refused(clean: SqliteStore, clock: FakeClock) -> None:
         claim(tx, clock)
 
 
-def test_fences_grow_whatever_happens(clean: SqliteStore, clock: FakeClock) -> None:
+def test_fences_grow_whatever_happens(clean: Engine, clock: FakeClock) -> None:
     """A later claim has a higher fence: over VMs, a clock going back, and a VM deleted and made anew."""
     fences = []
     for number, vm in enumerate(["vm-1", "vm-2", "vm-1", "vm-1"]):
@@ -130,7 +128,7 @@ def test_fences_grow_whatever_happens(clean: SqliteStore, clock: FakeClock) -> N
     assert fences == sorted(set(fences))
 
 
-def test_vm_with_a_session_cannot_be_forgotten(clean: SqliteStore, clock: FakeClock) -> None:
+def test_vm_with_a_session_cannot_be_forgotten(clean: Engine, clock: FakeClock) -> None:
     """Deleting a VM under a session is refused with the session's name."""
     with clean.transaction() as tx:
         claim(tx, clock)
@@ -138,7 +136,7 @@ def test_vm_with_a_session_cannot_be_forgotten(clean: SqliteStore, clock: FakeCl
             vms.forget(tx, vm="vm-1")
 
 
-def test_unknown_session_is_not_found(store: SqliteStore) -> None:
+def test_unknown_session_is_not_found(store: Engine) -> None:
     """The hint leads to the list."""
     with store.reading() as snapshot, pytest.raises(NotFound) as caught:
         sessions.get(snapshot, session_id="s-9")
@@ -148,7 +146,7 @@ def test_unknown_session_is_not_found(store: SqliteStore) -> None:
 @pytest.mark.parametrize("before", SessionState)
 @pytest.mark.parametrize("after", SessionState)
 def test_only_transitions_of_the_model_happen(
-    clean: SqliteStore, clock: FakeClock, before: SessionState, after: SessionState
+    clean: Engine, clock: FakeClock, before: SessionState, after: SessionState
 ) -> None:
     """Every pair of states: what the model allows happens, the rest is Conflict telling the present state."""
     with clean.transaction() as tx:
@@ -164,7 +162,7 @@ def test_only_transitions_of_the_model_happen(
     assert f"it is {before}" in caught.value.message
 
 
-def test_unexpected_state_is_a_conflict(clean: SqliteStore, clock: FakeClock) -> None:
+def test_unexpected_state_is_a_conflict(clean: Engine, clock: FakeClock) -> None:
     """A caller that thinks the session is suspended does not close one that is starting."""
     with clean.transaction() as tx:
         claim(tx, clock)
@@ -178,7 +176,7 @@ def test_unexpected_state_is_a_conflict(clean: SqliteStore, clock: FakeClock) ->
             )
 
 
-def test_ended_session_frees_its_seat_and_takes_no_more(clean: SqliteStore, clock: FakeClock) -> None:
+def test_ended_session_frees_its_seat_and_takes_no_more(clean: Engine, clock: FakeClock) -> None:
     """After the end the VM and the user may be in a session again; the old row is history."""
     with clean.transaction() as tx:
         claim(tx, clock)
@@ -194,7 +192,7 @@ def test_ended_session_frees_its_seat_and_takes_no_more(clean: SqliteStore, cloc
         assert [found.id for found in sessions.list_sessions(tx, live_only=True)] == ["s-2"]
 
 
-def test_end_of_a_session_ends_grants_and_the_right(clean: SqliteStore, clock: FakeClock) -> None:
+def test_end_of_a_session_ends_grants_and_the_right(clean: Engine, clock: FakeClock) -> None:
     """Nobody watches, or may suspend, a session that is over; the history says why."""
     hour = to_text(clock.now() + timedelta(hours=1))
     with clean.transaction() as tx:
@@ -214,13 +212,13 @@ def test_end_of_a_session_ends_grants_and_the_right(clean: SqliteStore, clock: F
     assert (last["change"], last["reason"]) == ("revoked", "session failed")
 
 
-def test_unique_indexes_hold_without_the_claim(clean: SqliteStore, clock: FakeClock) -> None:
+def test_unique_indexes_hold_without_the_claim(clean: Engine, clock: FakeClock) -> None:
     """Two live sessions on a VM, or of a user and UA, cannot be written even by a wrong program."""
     with clean.transaction() as tx:
         claim(tx, clock)
         claim(tx, clock, name="s-2", user="bo", vm="vm-2")
     for wrong in ("UPDATE sessions SET vm = 'vm-1'", "UPDATE sessions SET user_name = 'ann'"):
-        with pytest.raises(sqlite3.IntegrityError), clean.transaction() as tx:
+        with pytest.raises(RuleBroken), clean.transaction() as tx:
             tx.execute(wrong)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,12 @@ from vmm_automation.state import schema, vms
 from vmm_automation.state.sqlite import SqliteStore
 
 from .conftest import FakeClock
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[SqliteStore]:
+    with SqliteStore.open(tmp_path / "home" / "state.db") as opened:
+        yield opened
 
 
 def refusal(path: Path) -> VmmError:
@@ -166,76 +172,6 @@ def test_older_schema_is_migrated_and_keeps_its_rows(tmp_path: Path, monkeypatch
     monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS[:-1], (grow,)))
     with SqliteStore.open(path) as store, store.reading() as tx:
         assert tx.one("SELECT value, colour FROM counters") == {"value": 41, "colour": None}
-
-
-def test_exception_in_a_transaction_undoes_it(store: SqliteStore, clock: FakeClock) -> None:
-    """Either all of a block is kept or nothing."""
-    with pytest.raises(ZeroDivisionError), store.transaction() as tx:
-        vms.mark_clean(tx, vm="vm-1", now=clock.now())
-        raise ZeroDivisionError
-    with store.reading() as tx:
-        assert vms.conditions(tx) == {}
-
-
-def test_transaction_not_kept_is_undone(store: SqliteStore, clock: FakeClock) -> None:
-    """A dry run sees what it wrote, and nobody else ever does."""
-    with store.transaction(keep=False) as tx:
-        vms.mark_clean(tx, vm="vm-1", now=clock.now())
-        assert vms.conditions(tx)
-    with store.reading() as snapshot:
-        assert vms.conditions(snapshot) == {}
-
-
-def test_reader_sees_one_moment(store: SqliteStore, clock: FakeClock) -> None:
-    """What a writer commits meanwhile does not change what a reading block sees, and neither waits."""
-    with SqliteStore.open(store.path) as other, store.reading() as snapshot:
-        assert vms.conditions(snapshot) == {}
-        with other.transaction() as tx:
-            vms.mark_clean(tx, vm="vm-1", now=clock.now())
-        assert vms.conditions(snapshot) == {}
-    with store.reading() as snapshot:
-        assert list(vms.conditions(snapshot)) == ["vm-1"]
-
-
-def test_transaction_inside_a_transaction_is_a_mistake(store: SqliteStore) -> None:
-    """Nesting fails loudly, and the outer transaction goes on."""
-    with store.transaction() as tx:
-        with pytest.raises(RuntimeError), store.transaction():
-            pass
-        tx.execute("UPDATE counters SET value = 7")
-    with store.reading() as snapshot:
-        assert snapshot.one("SELECT value FROM counters") == {"value": 7}
-
-
-def test_threads_share_a_store(store: SqliteStore) -> None:
-    """Eight threads that count on one store lose no count."""
-
-    def count() -> None:
-        for _ in range(20):
-            with store.transaction() as tx:
-                vms.next_fence(tx)
-
-    threads = [threading.Thread(target=count) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    with store.reading() as snapshot:
-        assert snapshot.one("SELECT value FROM counters") == {"value": 160}
-
-
-def test_store_opened_before_a_fork_is_refused_in_the_child(store: SqliteStore) -> None:
-    """SQLite's locks do not pass a fork: using the parent's store fails loudly instead of corrupting."""
-    child = os.fork()
-    if child == 0:
-        try:
-            with store.reading():
-                os._exit(1)
-        except RuntimeError:
-            os._exit(0)
-        finally:
-            os._exit(2)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 def test_full_disk_is_told_and_loses_nothing(store: SqliteStore, clock: FakeClock) -> None:

@@ -12,8 +12,7 @@ from vmm_automation.errors import Conflict, LockHeld, NotFound, NotPermitted, Us
 from vmm_automation.model.times import from_text, to_text
 from vmm_automation.model.watcher import Grant, Privilege, SuspendRight
 from vmm_automation.state import grants, suspend_right
-from vmm_automation.state.sqlite import SqliteStore
-from vmm_automation.state.store import Tx
+from vmm_automation.state.store import Engine, Tx
 
 from .conftest import FakeClock
 
@@ -40,7 +39,7 @@ def holder(tx: Tx, clock: FakeClock) -> str:
     return suspend_right.show(tx, session="s-1", now=clock.now()).holder
 
 
-def test_grant_counts_until_its_end_and_not_at_it(live: SqliteStore, clock: FakeClock) -> None:
+def test_grant_counts_until_its_end_and_not_at_it(live: Engine, clock: FakeClock) -> None:
     """The end is judged at the moment of use, without anybody sweeping; a new assignment is possible then."""
     with live.transaction() as tx:
         grant = assign(tx, clock, "bo", P.VIEW, P.SUSPEND)
@@ -63,7 +62,7 @@ def test_grant_counts_until_its_end_and_not_at_it(live: SqliteStore, clock: Fake
         ]
 
 
-def test_second_assignment_is_a_conflict(live: SqliteStore, clock: FakeClock) -> None:
+def test_second_assignment_is_a_conflict(live: Engine, clock: FakeClock) -> None:
     """The hint says how to change a grant; the first one stays as it was."""
     with live.transaction() as tx:
         first = assign(tx, clock, "bo", P.VIEW)
@@ -75,7 +74,7 @@ def test_second_assignment_is_a_conflict(live: SqliteStore, clock: FakeClock) ->
 
 @pytest.mark.parametrize(("privileges", "minutes"), [((), 60), ((P.VIEW,), 0), ((P.VIEW,), -5)])
 def test_grant_of_nothing_or_of_the_past_is_refused(
-    live: SqliteStore, clock: FakeClock, privileges: tuple[Privilege, ...], minutes: int
+    live: Engine, clock: FakeClock, privileges: tuple[Privilege, ...], minutes: int
 ) -> None:
     """A grant has a privilege and an end to come."""
     end = to_text(clock.now() + timedelta(minutes=minutes))
@@ -84,7 +83,7 @@ def test_grant_of_nothing_or_of_the_past_is_refused(
         grants.assign(tx, grant=grant, actor="root", now=clock.now())
 
 
-def test_history_tells_who_when_and_what(live: SqliteStore, clock: FakeClock) -> None:
+def test_history_tells_who_when_and_what(live: Engine, clock: FakeClock) -> None:
     """Every change of a grant is a row that stays."""
     with live.transaction() as tx:
         grant = assign(tx, clock, "bo", P.VIEW)
@@ -102,7 +101,7 @@ def test_history_tells_who_when_and_what(live: SqliteStore, clock: FakeClock) ->
     }
 
 
-def test_acquire_needs_the_privilege(live: SqliteStore, clock: FakeClock) -> None:
+def test_acquire_needs_the_privilege(live: Engine, clock: FakeClock) -> None:
     """Without a grant, or with one lacking suspend, the refusal says what is missing and the remedy."""
     with live.transaction() as tx:
         assign(tx, clock, "bo", P.VIEW, P.CONTROL, P.END)
@@ -116,7 +115,7 @@ def test_acquire_needs_the_privilege(live: SqliteStore, clock: FakeClock) -> Non
                 assert (caught.value.details["missing"], caught.value.hint) == (missing, hint)
 
 
-def test_held_right_is_refused_naming_holder_and_time(live: SqliteStore, clock: FakeClock) -> None:
+def test_held_right_is_refused_naming_holder_and_time(live: Engine, clock: FakeClock) -> None:
     """The second watcher learns who has it and until when."""
     with live.transaction() as tx:
         for watcher in ("bo", "cy"):
@@ -135,7 +134,7 @@ def test_held_right_is_refused_naming_holder_and_time(live: SqliteStore, clock: 
         assert holder(tx, clock) == "bo"
 
 
-def test_holder_acquiring_again_renews(live: SqliteStore, clock: FakeClock) -> None:
+def test_holder_acquiring_again_renews(live: Engine, clock: FakeClock) -> None:
     """Same fence, later end; never a nearer one, not even with a shorter lease or a clock gone back."""
     with live.transaction() as tx:
         assign(tx, clock, "bo")
@@ -149,7 +148,7 @@ def test_holder_acquiring_again_renews(live: SqliteStore, clock: FakeClock) -> N
         assert acquire(tx, clock, "bo") == second
 
 
-def test_right_ends_with_the_grant_at_the_latest(live: SqliteStore, clock: FakeClock) -> None:
+def test_right_ends_with_the_grant_at_the_latest(live: Engine, clock: FakeClock) -> None:
     """A long lease is cut at the grant's end, and again when the grant is shortened."""
     with live.transaction() as tx:
         grant = assign(tx, clock, "bo", minutes=2)
@@ -164,7 +163,7 @@ def test_right_ends_with_the_grant_at_the_latest(live: SqliteStore, clock: FakeC
             check(tx, clock, "bo")
 
 
-def test_expired_right_goes_to_the_next_with_a_higher_fence(live: SqliteStore, clock: FakeClock) -> None:
+def test_expired_right_goes_to_the_next_with_a_higher_fence(live: Engine, clock: FakeClock) -> None:
     """The old holder, back with its old fence or when the clock went back, can do nothing."""
     with live.transaction() as tx:
         for watcher in ("bo", "cy"):
@@ -181,7 +180,7 @@ def test_expired_right_goes_to_the_next_with_a_higher_fence(live: SqliteStore, c
         assert check(tx, clock, "cy", new.fence) == new
 
 
-def test_fence_grows_across_release_and_an_old_one_is_refused(live: SqliteStore, clock: FakeClock) -> None:
+def test_fence_grows_across_release_and_an_old_one_is_refused(live: Engine, clock: FakeClock) -> None:
     """Even the same watcher cannot act on the number of an earlier turn."""
     with live.transaction() as tx:
         assign(tx, clock, "bo")
@@ -200,7 +199,7 @@ def test_fence_grows_across_release_and_an_old_one_is_refused(live: SqliteStore,
 
 
 @pytest.mark.parametrize("loss", ["revoke", "remove", "expire", "end"])
-def test_losing_the_grant_releases_the_right(live: SqliteStore, clock: FakeClock, loss: str) -> None:
+def test_losing_the_grant_releases_the_right(live: Engine, clock: FakeClock, loss: str) -> None:
     """Revoked, without suspend, expired, or all ended: the right is vacant at once, and stays so."""
     with live.transaction() as tx:
         grant = assign(tx, clock, "bo", P.VIEW, P.SUSPEND, minutes=3)
@@ -225,9 +224,7 @@ def test_losing_the_grant_releases_the_right(live: SqliteStore, clock: FakeClock
             assert grants.get_valid(tx, session="s-1", watcher="bo", now=clock.now()) is None
 
 
-def test_right_lost_with_the_privilege_does_not_come_back_with_it(
-    live: SqliteStore, clock: FakeClock
-) -> None:
+def test_right_lost_with_the_privilege_does_not_come_back_with_it(live: Engine, clock: FakeClock) -> None:
     """A watcher who gets suspend again must acquire again."""
     with live.transaction() as tx:
         grant = assign(tx, clock, "bo", P.VIEW, P.SUSPEND)
@@ -239,7 +236,7 @@ def test_right_lost_with_the_privilege_does_not_come_back_with_it(
 
 
 @pytest.mark.parametrize("lease", [timedelta(0), timedelta(seconds=-1), timedelta.max])
-def test_lease_of_unusable_length_is_refused(live: SqliteStore, clock: FakeClock, lease: timedelta) -> None:
+def test_lease_of_unusable_length_is_refused(live: Engine, clock: FakeClock, lease: timedelta) -> None:
     """Zero, negative and endless leases are usage errors."""
     with live.transaction() as tx:
         assign(tx, clock, "bo")
@@ -249,7 +246,7 @@ def test_lease_of_unusable_length_is_refused(live: SqliteStore, clock: FakeClock
 
 @pytest.mark.parametrize("seed", range(8))
 def test_any_order_of_events_and_clock_jumps_keeps_the_rules(
-    live: SqliteStore, clock: FakeClock, seed: int
+    live: Engine, clock: FakeClock, seed: int
 ) -> None:
     """Random turns with a clock that jumps both ways: one holder at most, a new fence at each change."""
     chance = random.Random(seed)

@@ -13,8 +13,7 @@ from vmm_automation.errors import Conflict, InvalidName, LockHeld, NotFound, Not
 from vmm_automation.model.session import SessionState
 from vmm_automation.operations import watcher
 from vmm_automation.state import audit, sessions
-from vmm_automation.state.sqlite import SqliteStore
-from vmm_automation.state.store import Snapshot, Tx
+from vmm_automation.state.store import Engine, Snapshot, Tx
 
 from .conftest import FakeClock
 
@@ -35,7 +34,7 @@ BAD_NAMES = {
 }
 
 
-def assign(live: SqliteStore, clock: FakeClock, name: str = "bo", **more: Any) -> dict[str, Any]:
+def assign(live: Engine, clock: FakeClock, name: str = "bo", **more: Any) -> dict[str, Any]:
     asked = {"privileges": ["view", "suspend"], "duration": HOUR, "actor": "root", **more}
     return watcher.assign(live, clock, session="s-1", watcher=name, **asked)
 
@@ -43,7 +42,7 @@ def assign(live: SqliteStore, clock: FakeClock, name: str = "bo", **more: Any) -
 class SlowStore:
     """Implements ``Store``: another writer is busy for two hours before each transaction."""
 
-    def __init__(self, store: SqliteStore, clock: FakeClock) -> None:
+    def __init__(self, store: Engine, clock: FakeClock) -> None:
         self.store, self.clock = store, clock
 
     def transaction(self, *, keep: bool = True) -> AbstractContextManager[Tx]:
@@ -60,7 +59,7 @@ class SlowStore:
         self.store.close()
 
 
-def dump(store: SqliteStore) -> list[Any]:
+def dump(store: Engine) -> list[Any]:
     """All that a mutation could write."""
     with store.reading() as tx:
         return [
@@ -69,7 +68,7 @@ def dump(store: SqliteStore) -> list[Any]:
         ]
 
 
-CALLS: dict[str, Callable[[SqliteStore, FakeClock, str, str], Any]] = {
+CALLS: dict[str, Callable[[Engine, FakeClock, str, str], Any]] = {
     "assign": lambda s, c, session, name: watcher.assign(
         s, c, session=session, watcher=name, privileges=["view"], duration=HOUR, actor="root"
     ),
@@ -88,9 +87,7 @@ CALLS: dict[str, Callable[[SqliteStore, FakeClock, str, str], Any]] = {
 
 @pytest.mark.parametrize("bad", BAD_NAMES.values(), ids=BAD_NAMES.keys())
 @pytest.mark.parametrize("verb", CALLS)
-def test_bad_name_is_refused_and_shown_safely(
-    live: SqliteStore, clock: FakeClock, verb: str, bad: str
-) -> None:
+def test_bad_name_is_refused_and_shown_safely(live: Engine, clock: FakeClock, verb: str, bad: str) -> None:
     """A session or watcher name that breaks the rule reaches no table and no terminal raw."""
     before = dump(live)
     for session, name in [(bad, "bo")] + [("s-1", bad)] * (verb not in ("list", "show")):
@@ -102,7 +99,7 @@ def test_bad_name_is_refused_and_shown_safely(
 
 
 @pytest.mark.parametrize("verb", CALLS)
-def test_unknown_session_is_not_found(live: SqliteStore, clock: FakeClock, verb: str) -> None:
+def test_unknown_session_is_not_found(live: Engine, clock: FakeClock, verb: str) -> None:
     """Every verb says so, with the list as the hint."""
     with pytest.raises(NotFound) as caught:
         CALLS[verb](live, clock, "s-404", "bo")
@@ -110,7 +107,7 @@ def test_unknown_session_is_not_found(live: SqliteStore, clock: FakeClock, verb:
 
 
 @pytest.mark.parametrize("text", ["", "a\nb", "\x1b[2J", "x" * 201])
-def test_actor_that_cannot_be_logged_is_refused(live: SqliteStore, clock: FakeClock, text: str) -> None:
+def test_actor_that_cannot_be_logged_is_refused(live: Engine, clock: FakeClock, text: str) -> None:
     """The log and the terminal get printable text only."""
     with pytest.raises(UsageError, match="actor"):
         assign(live, clock, actor=text)
@@ -129,13 +126,13 @@ def test_actor_that_cannot_be_logged_is_refused(live: SqliteStore, clock: FakeCl
         {"duration": timedelta.max},
     ],
 )
-def test_unusable_grant_is_refused(live: SqliteStore, clock: FakeClock, more: dict[str, Any]) -> None:
+def test_unusable_grant_is_refused(live: Engine, clock: FakeClock, more: dict[str, Any]) -> None:
     """Unknown or no privileges, and ends that are past or out of range, are usage errors."""
     with pytest.raises(UsageError):
         assign(live, clock, **more)
 
 
-def test_assign_on_an_ended_session_is_a_conflict(live: SqliteStore, clock: FakeClock) -> None:
+def test_assign_on_an_ended_session_is_a_conflict(live: Engine, clock: FakeClock) -> None:
     """Nobody is assigned to what is over."""
     with live.transaction() as tx:
         sessions.move_to(
@@ -146,7 +143,7 @@ def test_assign_on_an_ended_session_is_a_conflict(live: SqliteStore, clock: Fake
 
 
 def test_assigning_twice_is_refused_at_the_terminal_and_no_change_in_a_playbook(
-    live: SqliteStore, clock: FakeClock
+    live: Engine, clock: FakeClock
 ) -> None:
     """The same grant again, later: Conflict, or unchanged with idempotent."""
     first = assign(live, clock)
@@ -160,7 +157,7 @@ def test_assigning_twice_is_refused_at_the_terminal_and_no_change_in_a_playbook(
     "more", [{"privileges": ["view"]}, {"reason": "new"}, {"duration": 2 * HOUR}, {"duration": HOUR / 2}]
 )
 def test_idempotent_assign_of_a_different_grant_updates_it_once(
-    live: SqliteStore, clock: FakeClock, more: dict[str, Any]
+    live: Engine, clock: FakeClock, more: dict[str, Any]
 ) -> None:
     """A playbook with other values changes the grant; the same playbook again does not."""
     first = assign(live, clock)
@@ -173,7 +170,7 @@ def test_idempotent_assign_of_a_different_grant_updates_it_once(
     assert assign(live, clock, idempotent=True, **more) == {"changed": False, "grant": second["grant"]}
 
 
-def test_update_adds_removes_and_extends(live: SqliteStore, clock: FakeClock) -> None:
+def test_update_adds_removes_and_extends(live: Engine, clock: FakeClock) -> None:
     """Only what was asked changes; asking for what is there is no change and no event."""
     assign(live, clock, reason="audit")
     done = watcher.update(
@@ -194,7 +191,7 @@ def test_update_adds_removes_and_extends(live: SqliteStore, clock: FakeClock) ->
         watcher.update(live, clock, session="s-1", watcher="bo", actor="root", add=["end"], remove=["end"])
 
 
-def test_only_one_of_several_watchers_holds_the_right(live: SqliteStore, clock: FakeClock) -> None:
+def test_only_one_of_several_watchers_holds_the_right(live: Engine, clock: FakeClock) -> None:
     """Acquire, refuse the second, hand on after release; show and list agree with it."""
     assign(live, clock)
     assign(live, clock, "cy")
@@ -217,7 +214,7 @@ def test_only_one_of_several_watchers_holds_the_right(live: SqliteStore, clock: 
         watcher.lock_release(live, clock, session="s-1", watcher="cy", actor="cy")
 
 
-def test_revoke_of_the_holder_says_that_the_right_is_free(live: SqliteStore, clock: FakeClock) -> None:
+def test_revoke_of_the_holder_says_that_the_right_is_free(live: Engine, clock: FakeClock) -> None:
     """The document tells it; revoking again is NotFound, or no change in a playbook."""
     assign(live, clock)
     watcher.lock_acquire(live, clock, session="s-1", watcher="bo", actor="bo")
@@ -230,16 +227,14 @@ def test_revoke_of_the_holder_says_that_the_right_is_free(live: SqliteStore, clo
     ]
 
 
-def test_grant_that_expires_while_waiting_for_the_state_is_not_used(
-    live: SqliteStore, clock: FakeClock
-) -> None:
+def test_grant_that_expires_while_waiting_for_the_state_is_not_used(live: Engine, clock: FakeClock) -> None:
     """The end is judged when the transaction has begun, not when the command was given."""
     assign(live, clock)
     with pytest.raises(NotPermitted):
         watcher.lock_acquire(SlowStore(live, clock), clock, session="s-1", watcher="bo", actor="bo")
 
 
-def test_every_change_leaves_one_event(live: SqliteStore, clock: FakeClock) -> None:
+def test_every_change_leaves_one_event(live: Engine, clock: FakeClock) -> None:
     """Who did what to what, in order."""
     assign(live, clock)
     watcher.update(live, clock, session="s-1", watcher="bo", actor="root", add=["end"])
@@ -256,7 +251,7 @@ def test_every_change_leaves_one_event(live: SqliteStore, clock: FakeClock) -> N
     assert [event["actor"] for event in found] == ["root", "root", "bo", "bo", "bo", "root"]
 
 
-def test_check_mode_answers_as_the_real_run_and_writes_nothing(live: SqliteStore, clock: FakeClock) -> None:
+def test_check_mode_answers_as_the_real_run_and_writes_nothing(live: Engine, clock: FakeClock) -> None:
     """Every mutation: the dry run's document equals the real one's, and the state stays byte for byte."""
     common: dict[str, Any] = {"session": "s-1", "watcher": "bo", "actor": "root"}
     steps: list[Callable[[bool], dict[str, Any]]] = [

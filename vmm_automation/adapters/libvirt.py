@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import libvirt
 import libvirt_qemu
@@ -131,11 +132,16 @@ class LibvirtHypervisor:
             )
 
     def shutdown(self, name: str) -> None:
-        """Ask the guest to power off; returns at once."""
+        """Ask the guest to power off; returns at once. No change if it does not run."""
         domain = self._domain(name)
         with self._translated(f"shut down VM '{name}'"):
-            if domain.isActive():
+            if not domain.isActive():
+                return
+            try:
                 domain.shutdown()
+            except libvirt.libvirtError:
+                if domain.isActive():  # else it ended while it was asked
+                    raise
 
     def destroy(self, name: str) -> None:
         """Cut the power; disks stay. No change if it does not run."""
@@ -263,10 +269,13 @@ class LibvirtHypervisor:
 
 
 def start_hint(uri: str) -> str:
-    """The command that starts the libvirt which serves a URI on this machine."""
-    if Path("/run/systemd/system").is_dir():
-        return "systemctl start libvirtd"
-    return "libvirtd -d" if uri.endswith("/system") else "virsh -c qemu:///session version"
+    """The command that starts the libvirt which serves a URI."""
+    address = urlsplit(uri)
+    if address.hostname:
+        return f"ssh {address.hostname} systemctl start libvirtd"
+    if address.path != "/system":
+        return "virsh -c qemu:///session version"
+    return "systemctl start libvirtd" if Path("/run/systemd/system").is_dir() else "libvirtd -d"
 
 
 def _port_taken(port: int, reason: str) -> PortTaken:

@@ -15,7 +15,7 @@ import shlex
 import shutil
 import signal
 import sys
-import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,27 +24,22 @@ from typing import Any
 
 import psutil
 
+from vmm_automation.adapters.private_directory import private_directory
+from vmm_automation.adapters.run_outcome import RunOutcome, note_event, raise_failure
 from vmm_automation.content import content_directory, plugin_directory
-from vmm_automation.errors import (
-    Canceled,
-    GuestUnreachable,
-    Partial,
-    TaskFailed,
-    ToolMissing,
-    UsageError,
-    VmmError,
-    error_from_document,
-)
+from vmm_automation.errors import Canceled, ToolMissing
 
 #: variables that a playbook run may see, besides those that start with one of the prefixes
 _ALLOWED = frozenset(
     {"HOME", "LANG", "LC_ALL", "LOGNAME", "PATH", "SHELL", "SSH_AUTH_SOCK", "TERM", "TMPDIR", "TZ", "USER"}
     | {"XDG_RUNTIME_DIR", "XDG_DATA_HOME", "XDG_CACHE_HOME", "http_proxy", "https_proxy", "no_proxy"}
+    # of PostgreSQL's variables those that hold no secret: not PGPASSWORD
+    | {"PGPASSFILE", "PGSERVICEFILE", "PGSSLMODE", "PGSSLROOTCERT", "PGSSLCERT", "PGSSLKEY"}
 )
 _ALLOWED_PREFIXES = ("ANSIBLE_", "VMM_", "PIP_", "SSL_CERT", "REQUESTS_CA")
 _POLL_S = 1
 _REAP_S = 10.0
-_EXIT_PARSE_ERROR = 4
+_LOOK_S = 0.05
 
 EventListener = Callable[[dict[str, Any]], None]
 
@@ -62,19 +57,6 @@ class PlaybookRun:
     verbosity: int = 0
 
 
-@dataclass
-class RunOutcome:
-    """What a run left: the result document from ``set_stats``, failures, and hosts by what became of them."""
-
-    result: dict[str, Any] = field(default_factory=dict)
-    failures: list[dict[str, Any]] = field(default_factory=list)
-    ok_hosts: set[str] = field(default_factory=set)
-    changed: bool = False
-    status: str = ""
-    return_code: int = 0
-    stdout_tail: list[str] = field(default_factory=list)
-
-
 def run_playbook(request: PlaybookRun, *, runs: Path, listener: EventListener) -> RunOutcome:
     """Run a playbook to its end; ``listener`` gets each event after it is noted and must return quickly.
 
@@ -90,20 +72,19 @@ def run_playbook(request: PlaybookRun, *, runs: Path, listener: EventListener) -
             hint=f"{sys.executable} -m pip install ansible-core",
             details={"program": "ansible-playbook"},
         )
-    runs.mkdir(mode=0o700, parents=True, exist_ok=True)
-    private = Path(tempfile.mkdtemp(prefix="run-", dir=runs))
     outcome = RunOutcome()
-    try:
-        with _only_environment(environment), _cancellation() as cancel:
-            _run(request, private=private, outcome=outcome, listener=listener, cancel=cancel)
-    finally:
-        shutil.rmtree(private, ignore_errors=True)
+    with (
+        private_directory(runs, prefix="run-") as private,
+        _only_environment(environment),
+        _cancellation() as cancel,
+    ):
+        _run(request, private=private, outcome=outcome, listener=listener, cancel=cancel)
     if cancel.signal:
         raise Canceled(
             f"Playbook '{request.playbook.stem}' was ended by {signal.Signals(cancel.signal).name}",
             hint="run the same command again: it finishes or undoes what was begun",
         )
-    _raise_failure(request, outcome)
+    raise_failure(request.playbook, outcome)
     return outcome
 
 
@@ -147,7 +128,7 @@ class _Cancel:
 def _cancellation() -> Iterator[_Cancel]:
     cancel = _Cancel()
     numbers = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.getsignal(number) for number in numbers}
+    before = {number: signal.signal(number, cancel.note) for number in numbers}
     try:
         yield cancel
     finally:
@@ -193,80 +174,11 @@ def _run(
         event_handler=on_event,
         cancel_callback=cancel.poll,
     )
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, cancel.note)
     runner.run()
     outcome.status = str(runner.status)
     outcome.return_code = int(runner.rc or 0)
     with runner.stdout as stdout:
         outcome.stdout_tail = [line.strip() for line in stdout.read().splitlines() if line.strip()][-8:]
-
-
-def note_event(event: dict[str, Any], outcome: RunOutcome) -> None:
-    """Take from one event what the outcome needs."""
-    kind = event.get("event")
-    details = event.get("event_data") or {}
-    if kind == "runner_on_ok":
-        outcome.ok_hosts.add(str(details.get("host")))
-        outcome.changed |= bool((details.get("res") or {}).get("changed"))
-    elif kind == "runner_on_failed" and not details.get("ignore_errors"):
-        outcome.failures.append(_failure(details, unreachable=False))
-    elif kind == "runner_on_unreachable":
-        outcome.failures.append(_failure(details, unreachable=True))
-    elif kind == "playbook_on_stats":
-        outcome.result = dict((details.get("artifact_data") or {}).get("vmm") or {})
-
-
-def _failure(details: dict[str, Any], *, unreachable: bool) -> dict[str, Any]:
-    result = details.get("res") or {}
-    # of a loop, the first item that failed: the task itself only says that one did
-    result = next((item for item in result.get("results") or [] if item.get("failed")), result)
-    return {
-        "host": str(details.get("host")),
-        "task": str(details.get("task")),
-        "reason": str(result.get("msg") or result.get("stderr") or "no reason given").strip(),
-        "unreachable": unreachable,
-        "error": result.get("vmm_error"),
-    }
-
-
-def _raise_failure(request: PlaybookRun, outcome: RunOutcome) -> None:
-    if outcome.status == "successful":
-        return
-    name = request.playbook.stem
-    if not outcome.failures:
-        reason = " ".join(outcome.stdout_tail[-3:]) or "it printed nothing"
-        kind = UsageError if outcome.return_code == _EXIT_PARSE_ERROR else TaskFailed
-        raise kind(
-            f"Playbook '{name}' ended with status {outcome.return_code}: {reason}",
-            hint=f"ansible-playbook --syntax-check {request.playbook}",
-            details={"playbook": name, "status": outcome.return_code},
-        )
-    last = outcome.failures[-1]
-    failed_hosts = {failure["host"] for failure in outcome.failures}
-    succeeded = outcome.ok_hosts - failed_hosts - {"localhost"}
-    if succeeded and "localhost" not in failed_hosts:
-        raise Partial(
-            f"{len(failed_hosts)} hosts failed ({', '.join(sorted(failed_hosts))}); {_sentence(last)}",
-            hint=str((last["error"] or {}).get("hint", "")),
-            details={"failures": outcome.failures, "succeeded": sorted(succeeded), **outcome.result},
-        )
-    raise _classified(last, outcome)
-
-
-def _classified(failure: dict[str, Any], outcome: RunOutcome) -> VmmError:
-    if isinstance(failure["error"], dict):
-        error = error_from_document(failure["error"])
-        error.details.setdefault("host", failure["host"])
-        error.details.setdefault("task", failure["task"])
-        return error
-    kind = GuestUnreachable if failure["unreachable"] else TaskFailed
-    return kind(_sentence(failure), details={"failures": outcome.failures})
-
-
-def _sentence(failure: dict[str, Any]) -> str:
-    what = "could not be reached" if failure["unreachable"] else "failed"
-    return f"Host '{failure['host']}' {what} at task '{failure['task']}': {failure['reason']}"
 
 
 def _end_tree(pid: int) -> None:
@@ -277,7 +189,19 @@ def _end_tree(pid: int) -> None:
         playbook.terminate()
     except psutil.NoSuchProcess:
         return
-    _gone, alive = psutil.wait_procs(family, timeout=_REAP_S)
+    deadline = time.monotonic() + _REAP_S
+    while (alive := _alive(family)) and time.monotonic() < deadline:
+        time.sleep(_LOOK_S)
     for process in alive:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
+
+
+def _alive(family: Sequence[psutil.Process]) -> list[psutil.Process]:
+    """Those that still work: looked at, not waited for, because the playbook's end is runner's to collect."""
+    found = []
+    for process in family:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+    return found

@@ -7,7 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ from vmm_automation.places import Places
 
 if TYPE_CHECKING:
     from vmm_automation.operations.context import Context
-    from vmm_automation.state.sqlite import SqliteStore
+    from vmm_automation.state.store import Engine
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,6 @@ class Door:
     site: Path
     output: str = "text"
     check: bool = False
-    _store: list[SqliteStore] = field(default_factory=list)
 
     def say(self, line: str) -> None:
         """Progress for a person, on standard error."""
@@ -52,11 +51,11 @@ class Door:
         return open_context(self.site, progress=self.say, door="cli")
 
     @property
-    def store(self) -> SqliteStore:
+    def store(self) -> Engine:
         """The state store alone, for commands that need nothing else: much quicker than the whole site."""
-        from vmm_automation.state.sqlite import SqliteStore
+        from vmm_automation.state.open import find_url, open_store
 
-        return SqliteStore.open(Places.from_environment().state_file)
+        return open_store(Places.from_environment(), find_url(self.site))
 
     def _audit_head(self) -> dict[str, Any]:
         from vmm_automation.state import audit

@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from vmm_automation.adapters.runner import PlaybookRun, RunOutcome, run_playbook
+from vmm_automation.adapters.run_outcome import RunOutcome
+from vmm_automation.adapters.runner import PlaybookRun, run_playbook
 from vmm_automation.content import playbooks
 from vmm_automation.errors import NotFound
 from vmm_automation.operations.actor import os_user

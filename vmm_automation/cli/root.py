@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from itertools import pairwise, takewhile
 
 import click
 
@@ -19,6 +20,7 @@ _NOUNS = {
     "watcher": "Watchers of a session, and the suspend right.",
     "image": "User Image Files: list, show, capture, deploy.",
     "audit": "What was done by whom, and proof that the record is whole.",
+    "state": "The state: check, backup, export, import, migrate.",
     "playbook": "Run any playbook of the project.",
     "doctor": "Check this controller and its site; changes nothing.",
 }
@@ -108,5 +110,5 @@ def _command(arguments: Sequence[str]) -> str:
 
 
 def _wants_json(arguments: Sequence[str]) -> bool:
-    pairs = zip(arguments, list(arguments)[1:], strict=False)
-    return "--output=json" in arguments or any(pair == ("--output", "json") for pair in pairs)
+    ours = list(takewhile(lambda word: word != "--", arguments))  # what follows is Ansible's
+    return "--output=json" in ours or ("--output", "json") in pairwise(ours)

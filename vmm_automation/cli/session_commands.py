@@ -55,7 +55,7 @@ def list_(door: Door, everything: bool) -> Reply:
 
     Example: vmm session list --all
     """
-    from vmm_automation.state.sessions import list_sessions
+    from vmm_automation.state.session_rows import list_sessions
 
     with door.store.reading() as tx:
         found = [session.to_document() for session in list_sessions(tx, live_only=not everything)]

@@ -18,7 +18,7 @@ from vmm_automation.state.audit import Author
 if TYPE_CHECKING:
     from vmm_automation.adapters.libvirt import LibvirtHypervisor
     from vmm_automation.images.borg import BorgStore
-    from vmm_automation.state.sqlite import SqliteStore
+    from vmm_automation.state.store import Engine
 
 Progress = Callable[[str], None]
 
@@ -44,11 +44,16 @@ class Context:
         return Author(self.actor or os_user(), self.door)
 
     @cached_property
-    def store(self) -> SqliteStore:
-        """The state store."""
-        from vmm_automation.state.sqlite import SqliteStore
+    def store(self) -> Engine:
+        """The state store.
 
-        return SqliteStore.open(self.places.state_file)
+        Raises:
+            Conflict: the controller's home, or the database, holds the state of another site.
+        """
+        from vmm_automation.state.open import find_url, open_store
+
+        self.places.reserve_for(self.site.name)
+        return open_store(self.places, find_url(self.site.directory), site=self.site.name)
 
     @cached_property
     def hypervisor(self) -> LibvirtHypervisor:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import sqlite3
 import stat
 import sys
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from vmm_automation.adapters.base_image_builder import cached_base_image
 from vmm_automation.errors import VmmError
 from vmm_automation.operations.base_image import acceleration
 from vmm_automation.operations.context import Context
+from vmm_automation.state.open import find_url
 
 _KVM = Path("/dev/kvm")
 _LOW_MIB = 2048
@@ -48,7 +48,7 @@ def examine(context: Context) -> list[Check]:
         ("borg", lambda _context: _program_beside("borg", "borgbackup")),
         ("ansible", lambda _context: _program_beside("ansible-playbook", "ansible-core")),
         ("disk space", _disk_space),
-        ("state file", _state_file),
+        ("state", _state),
     ]
     return [_guarded(name, check, context) for name, check in checks]
 
@@ -124,17 +124,12 @@ def _disk_space(context: Context) -> Check:
     return Check("disk space", status, f"{free} MiB free for {context.places.home}", fix)
 
 
-def _state_file(context: Context) -> Check:
+def _state(context: Context) -> Check:
+    url = find_url(context.site.directory)
     path = context.places.state_file
-    if not path.exists():
-        return Check("state file", "ok", f"{path} is not there yet; the first change makes it")
-    with context.store.reading() as tx:
-        tx.one("SELECT COUNT(*) AS sessions FROM sessions")
-    try:
-        with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as connection:
-            verdict = str(connection.execute("PRAGMA quick_check").fetchone()[0])
-    except sqlite3.DatabaseError as damage:
-        verdict = str(damage)
-    if verdict != "ok":
-        return Check("state file", "failed", f"{path} is damaged: {verdict}", f"mv {path} {path}.damaged")
-    return Check("state file", "ok", f"{path}, mode {stat.S_IMODE(path.stat().st_mode):o}")
+    if url is None and not path.exists():
+        return Check("state", "ok", f"{path} is not there yet; the first change makes it")
+    problems = context.store.problems()
+    if problems:
+        return Check("state", "failed", f"{context.store.location}: {problems[0]}", "vmm state check")
+    return Check("state", "ok", f"{context.store.location} ({context.store.name})")

@@ -6,12 +6,11 @@ before anything is removed, and a VM counts as clean only after the guest was re
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
+from vmm_automation.adapters.private_directory import private_directory
 from vmm_automation.errors import Conflict
 from vmm_automation.model.image import Generation
 from vmm_automation.model.session import Session, SessionState
@@ -191,11 +190,8 @@ def _capture(
     return generation
 
 
-@contextmanager
-def _spool(context: Context) -> Iterator[Path]:
-    context.places.runs.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="image-", dir=context.places.runs) as directory:
-        yield Path(directory)
+def _spool(context: Context) -> AbstractContextManager[Path]:
+    return private_directory(context.places.runs, prefix="image-")
 
 
 def _on(context: Context, guest: Guest, session_id: str) -> Session:

@@ -67,6 +67,24 @@ reload_units() {
     rm -f "$home/.reload"
 }
 
+# Whether any process of the unit runs.
+populated() {
+    procs=/sys/fs/cgroup/system.slice/$unit/cgroup.procs
+    [ -f "$procs" ] && { read -r _ <"$procs"; } 2>/dev/null
+}
+
+# Whether TCP port $1 (hexadecimal) is listened on. The shell reads by itself: in an emulated guest, programs
+# that are started ten times a second take processor time from the service that is awaited.
+listened_on() {
+    for table in /proc/net/tcp /proc/net/tcp6; do
+        [ -r "$table" ] || continue
+        while read -r _ address _ state _; do
+            [ "${address##*:} $state" != "$1 0A" ] || return 0
+        done <"$table"
+    done
+    return 1
+}
+
 # What the unit wrote since this script began to start it.
 show_journal() {
     read -r now _ </proc/uptime
@@ -82,9 +100,8 @@ start_service() {
     systemctl start "$unit" || { show_journal; exit 1; }
     say step listen
     for port in $ports; do
-        until grep -Eqs "^ *[0-9]+: [0-9A-F]+:$port [0-9A-F]+:0000 0A " /proc/net/tcp /proc/net/tcp6; do
-            procs=/sys/fs/cgroup/system.slice/$unit/cgroup.procs
-            if ! { [ -f "$procs" ] && read -r _ <"$procs"; } 2>/dev/null; then
+        until listened_on "$port"; do
+            if ! populated; then
                 show_journal
                 refuse ended
             fi

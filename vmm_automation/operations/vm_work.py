@@ -34,6 +34,7 @@ from vmm_automation.state import vms
 _NEEDED_MIB = 512  # what one overlay may grow by before an operator notices
 _START_ATTEMPTS = 3
 _SHUTDOWN_S = 90.0
+_ASK_AGAIN_S = 5.0  # a guest that is still booting answers over SSH before it hears its power button
 _POLL_S = 0.25
 
 
@@ -198,9 +199,10 @@ def shut_down(work: Work, *, force: bool) -> None:
     forget_connection(work.ssh, vm)
     if vm.state is VmState.PAUSED:
         hypervisor.resume(work.name)
-    hypervisor.shutdown(work.name)
     waited = 0.0
     while hypervisor.vm(work.name).state is not VmState.STOPPED:
+        if waited % _ASK_AGAIN_S == 0:
+            hypervisor.shutdown(work.name)
         if waited >= _SHUTDOWN_S:
             if force:
                 hypervisor.destroy(work.name)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
 
 from vmm_automation.errors import Conflict, NotFound
 from vmm_automation.model.session import LIVE, Session, SessionState
-from vmm_automation.state.store import Row, Snapshot
+
+if TYPE_CHECKING:
+    from vmm_automation.state.store import Row, Snapshot
 
 #: what the unique indexes call a live session (a test holds it against model/session.py)
 LIVE_SQL = "state IN ('starting', 'active', 'suspended', 'closing')"

@@ -15,14 +15,15 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from vmm_automation.errors import DiskFull, StateUnusable, Timeout, VmmError
+from vmm_automation.errors import DiskFull, RuleBroken, StateUnusable, Timeout, VmmError
 from vmm_automation.state import private_file, schema
-from vmm_automation.state.store import Row, Snapshot, Tx, Value
+
+if TYPE_CHECKING:
+    from vmm_automation.state.store import Row, SchemaTx, Snapshot, Value
 
 BUSY_TIMEOUT_S = 30.0
 _RETRY_S = 0.01
@@ -34,6 +35,8 @@ _T = TypeVar("_T")
 
 class SqliteStore:
     """The state in one SQLite file; the module's docstring has the contract."""
+
+    name = "sqlite"
 
     def __init__(self, path: Path) -> None:
         """Connect nothing yet; use :meth:`open`."""
@@ -56,6 +59,18 @@ class SqliteStore:
         store._connection()
         return store
 
+    @staticmethod
+    def version_of(path: Path) -> int:
+        """The schema version of a state file, which stays as it is; 0 if there is none.
+
+        Raises:
+            StateUnusable, DiskFull, Timeout: as :meth:`open`.
+        """
+        if not path.exists():
+            return 0
+        with closing(_connect(path, migrate=False)) as connection:
+            return _version(_SqliteTx(connection, path))
+
     def close(self) -> None:
         """Close the connections of all threads; a second call does nothing."""
         while self._connections and self._pid == os.getpid():
@@ -66,14 +81,17 @@ class SqliteStore:
         """The store itself, closed at the end of the block."""
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *failure: object) -> None:
         """Close the file."""
         self.close()
 
+    @property
+    def location(self) -> str:
+        """The path of the file."""
+        return str(self.path)
+
     @contextmanager
-    def transaction(self, *, keep: bool = True) -> Iterator[Tx]:
+    def transaction(self, *, keep: bool = True) -> Iterator[SchemaTx]:
         """See :meth:`vmm_automation.state.store.Store.transaction`."""
         with self._block("BEGIN IMMEDIATE", end="COMMIT" if keep else "ROLLBACK") as tx:
             yield tx
@@ -83,6 +101,21 @@ class SqliteStore:
         """See :meth:`vmm_automation.state.store.Store.reading`."""
         with self._block("BEGIN", end="ROLLBACK") as tx:
             yield tx
+
+    def problems(self) -> list[str]:
+        """See :meth:`vmm_automation.state.store.Engine.problems`."""
+        from vmm_automation.state import sqlite_upkeep  # not loaded for each command
+
+        with self.reading() as tx:
+            return sqlite_upkeep.problems(tx)
+
+    def copy_to(self, path: Path) -> bool:
+        """See :meth:`vmm_automation.state.store.Engine.copy_to`: SQLite's online backup."""
+        from vmm_automation.state import sqlite_upkeep
+
+        with _in_our_words(path):
+            sqlite_upkeep.copy(self._connection(), path)
+        return True
 
     @contextmanager
     def _block(self, begin: str, *, end: str) -> Iterator[_SqliteTx]:
@@ -103,7 +136,7 @@ class SqliteStore:
         return found
 
 
-def _connect(path: Path) -> sqlite3.Connection:
+def _connect(path: Path, *, migrate: bool = True) -> sqlite3.Connection:
     private_file.prepare(path)
     try:
         # closed by close(), which may run in another thread than the one that works on it
@@ -118,7 +151,7 @@ def _connect(path: Path) -> sqlite3.Connection:
         tx = _SqliteTx(connection, path)
         tx.execute("PRAGMA foreign_keys = ON")
         tx.execute("PRAGMA synchronous = FULL")
-        if _version(tx) < schema.VERSION:
+        if _version(tx) < schema.VERSION and migrate:
             _use_write_ahead_log(tx)
             _migrate(tx)
     except BaseException:
@@ -177,7 +210,7 @@ def _migrate(tx: _SqliteTx) -> None:
         version = _version(tx)  # again: another process may have been faster
         for statements in schema.MIGRATIONS[version:]:
             for statement in statements:
-                tx.execute(statement.replace(schema.IDENTITY, _IDENTITY))
+                tx.define(statement)
         tx.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
         tx.execute(f"PRAGMA user_version = {schema.VERSION}")
 
@@ -199,17 +232,29 @@ class _SqliteTx:
     def all(self, sql: str, /, **values: Value) -> list[Row]:
         return self._run(sql, values, _rows)
 
+    def define(self, statement: str, /) -> None:
+        self.execute(statement.replace(schema.IDENTITY, _IDENTITY))
+
+    def continue_numbering(self, *, table: str, column: str) -> None:
+        """SQLite does so by itself."""
+
     def number(self, sql: str) -> int:
         return int(self._run(sql, {}, lambda cursor: cursor.fetchone()[0]))
 
     def _run(self, sql: str, values: dict[str, Value], take: Callable[[sqlite3.Cursor], _T]) -> _T:
-        try:
+        with _in_our_words(self.path):
             return take(self.connection.execute(sql, values))
-        except sqlite3.Error as failed:
-            known = _translated(failed, self.path)
-            if known is None:  # a mistake in our own SQL: not for a person to mend
-                raise
-            raise known from failed
+
+
+@contextmanager
+def _in_our_words(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as failed:
+        known = _translated(failed, path)
+        if known is None:  # a mistake in our own SQL: not for a person to mend
+            raise
+        raise known from failed
 
 
 def _rows(cursor: sqlite3.Cursor) -> list[Row]:
@@ -220,6 +265,8 @@ def _rows(cursor: sqlite3.Cursor) -> list[Row]:
 def _translated(failed: sqlite3.Error, path: Path) -> VmmError | None:
     code = getattr(failed, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
     details: dict[str, Any] = {"path": str(path), "sqlite": str(failed)}
+    if isinstance(failed, sqlite3.IntegrityError):
+        return RuleBroken(f"Cannot write state file '{path}': {failed}", details=details)
     if code == sqlite3.SQLITE_FULL or (code == sqlite3.SQLITE_IOERR and _no_space(path)):
         return DiskFull(
             f"Cannot write state file '{path}': no space left", hint=f"df -h {path.parent}", details=details

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any, Protocol
 
 Value = str | int | None
@@ -34,6 +35,7 @@ class Tx(Snapshot, Protocol):
 
     Raises on every call:
         DiskFull: no space is left for the state.
+        RuleBroken: a row would break a rule of the schema.
     """
 
     def execute(self, sql: str, /, **values: Value) -> int:
@@ -59,3 +61,48 @@ class Store(Protocol):
 
     def close(self) -> None:
         """Let go of the state; a second call does nothing."""
+
+
+class SchemaTx(Tx, Protocol):
+    """A transaction that may also change the tables."""
+
+    def define(self, statement: str, /) -> None:
+        """Run a statement of ``schema.py``, whose types and tokens the engine turns into its own."""
+
+    def continue_numbering(self, *, table: str, column: str) -> None:
+        """Make an integer key that the engine numbers go on after the highest number in the table."""
+
+
+class Engine(Store, Protocol):
+    """A store with what checking it and moving it to another engine need."""
+
+    @property
+    def name(self) -> str:
+        """``sqlite`` or ``postgresql``."""
+
+    @property
+    def location(self) -> str:
+        """Where the state is, as people may see it: a path, or a URL without its password."""
+
+    def transaction(self, *, keep: bool = True) -> AbstractContextManager[SchemaTx]:
+        """See :meth:`Store.transaction`."""
+
+    def problems(self) -> list[str]:
+        """What the engine itself finds wrong with what it stored, or with how safely it stores it.
+
+        Raises:
+            StateUnusable: it cannot even be read.
+        """
+
+    def copy_to(self, path: Path) -> bool:
+        """Fill a new file with a copy in the engine's own format; False if the engine has none.
+
+        Raises:
+            DiskFull: there is no space for it.
+        """
+
+    def __enter__(self) -> Engine:
+        """The engine itself, closed at the end of the block."""
+
+    def __exit__(self, *failure: object) -> None:
+        """Let go of the state."""

@@ -1,0 +1,171 @@
+"""How long ``vmm session open`` takes for a user with a stored image, against the same steps by hand.
+
+The floor does on the same VM, over one multiplexed ssh connection that is open already: send the user's tar,
+unpack it into the home, start the UA's service, forward its port, and ask until it answers over HTTP.
+"""
+
+from __future__ import annotations
+
+import http.client
+import statistics
+import subprocess
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+from tests.benchmarks.figures import Report, Times, arguments, interleaved, say
+from tests.benchmarks.own_site import OwnSite, own_site, run
+from vmm_automation.adapters.disks import free_port
+from vmm_automation.adapters.domain_xml import add_forward_command, domain_name, remove_forward_command
+from vmm_automation.adapters.ssh import SshPlaces
+from vmm_automation.operations.context import open_context
+from vmm_automation.operations.user_image_scripts import SessionAccount
+from vmm_automation.state import generations
+
+_VM = "vm-1"
+_USER = "ada"
+_UA = "radicale"
+_UNIT = f"vmm-ua-{_UA}"
+_SETTINGS = ".local/share/radicale"
+_CALENDARS = 3
+_EVENTS = 20
+_POLL_S = 0.1
+_DEADLINE_S = 120.0
+_FLOOR = "shell over one ssh connection"
+
+
+def main() -> None:
+    """Measure and report."""
+    options = arguments("session_open", runs=5, description=__doc__ or "")
+    report = Report("session_open")
+    with own_site() as site:
+        site.vmm("vm", "create", _VM)
+        site.vmm("ua", "install", _UA)
+        _store_first_image(site)
+        floor = Floor.of(site)
+        phases: Times = {}
+        kinds = {_FLOOR: lambda _number: floor.measure(), "vmm session open": _command(site, phases)}
+        report.add("session open", interleaved(options.runs, kinds), floor=_FLOOR)
+        medians = {name: round(statistics.median(times), 3) for name, times in phases.items()}
+        report.note("phases of vmm session open, median s", medians)
+        say("\nphases of vmm session open, medians")
+        for name, seconds in medians.items():
+            say(f"  {name:60} {seconds * 1000:6.0f} ms")
+    report.write(options.json)
+
+
+@dataclass(frozen=True)
+class Floor:
+    """The same VM, reached by ssh and virsh alone."""
+
+    site: OwnSite
+    domain: str
+    guest_port: int
+    health: str
+    tar: bytes
+    ssh: tuple[str, ...]
+
+    @classmethod
+    def of(cls, site: OwnSite) -> Floor:
+        """Takes the user's tar out of the store and opens the connection, before anything is measured."""
+        context = open_context(site.directory)
+        with context.store.reading() as tx:
+            newest = generations.newest(tx, user=_USER, ua=_UA)
+        assert newest is not None
+        tar, _manifest = context.images.read(newest.archive, into=site.home / "floor")
+        endpoint = context.site.ua(_UA).endpoints[0]
+        vm, ssh = context.hypervisor.vm(_VM), SshPlaces.of(context.places)
+        words = ["ssh", "-F", "/dev/null", "-p", str(vm.ssh_port), "-i", str(ssh.key), *ssh.options(vm)]
+        words += ["-o", "ControlMaster=auto", "-o", "ControlPersist=600"]
+        words += ["-o", f"ControlPath={site.home / 'floor.cm'}", "root@127.0.0.1"]
+        # not run(): the connection that stays open would keep its pipes open as well
+        subprocess.run([*words, "true"], check=True, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        return cls(
+            site=site,
+            domain=domain_name(site=site.name, vm=_VM),
+            guest_port=endpoint.port,
+            health=endpoint.health,
+            tar=tar.read_bytes(),
+            ssh=tuple(words),
+        )
+
+    def measure(self) -> float:
+        """The seconds from nothing to the first answer; then the VM is put back as it was."""
+        account = SessionAccount()
+        port = free_port()
+        started = time.perf_counter()
+        run([*self.ssh, "cat >/root/floor.tar"], stdin=self.tar)
+        unpack = f"tar -xf /root/floor.tar -C {account.home} && chown -R {account.name}: {account.home}"
+        run([*self.ssh, unpack])
+        run([*self.ssh, f"systemctl start {_UNIT}"])
+        self._monitor(add_forward_command(port=port, guest_port=self.guest_port))
+        self._wait(port)
+        seconds = time.perf_counter() - started
+        self._monitor(remove_forward_command(port=port))
+        remains = f"/root/floor.tar {account.home}/.local {account.home}/.config"
+        run([*self.ssh, f"systemctl stop {_UNIT}; rm -rf {remains}"])
+        return seconds
+
+    def _monitor(self, command: str) -> None:
+        self.site.virsh("qemu-monitor-command", "--hmp", self.domain, command)
+
+    def _wait(self, port: int) -> None:
+        deadline = time.monotonic() + _DEADLINE_S
+        while time.monotonic() < deadline:
+            with suppress(OSError, http.client.HTTPException):
+                connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+                connection.request("GET", self.health)
+                connection.getresponse()
+                return
+            time.sleep(_POLL_S)
+        raise TimeoutError(f"{_UA} did not answer within {_DEADLINE_S:g} s")
+
+
+def _store_first_image(site: OwnSite) -> None:
+    """A small tree of settings, as three calendars of twenty events are, captured as generation 1."""
+    session = site.vmm("session", "open", "--user", _USER, "--ua", _UA)["session"]["id"]
+    context = open_context(site.directory)
+    vm, ssh = context.hypervisor.vm(_VM), SshPlaces.of(context.places)
+    account = SessionAccount()
+    target = f"{account.home}/{_SETTINGS}/collections/collection-root/{_USER}"
+    script = f"""
+        for c in $(seq {_CALENDARS}); do
+            mkdir -p {target}/calendar-$c
+            cd {target}/calendar-$c
+            echo '{{"tag": "VCALENDAR"}}' >.Radicale.props
+            for e in $(seq {_EVENTS}); do
+                printf 'BEGIN:VCALENDAR\\r\\nUID:%s\\r\\nEND:VCALENDAR\\r\\n' $c-$e >$e.ics
+            done
+        done
+        chown -R {account.name}: {account.home}"""
+    argv = ["ssh", "-p", str(vm.ssh_port), "-i", str(ssh.key), *ssh.options(vm), "root@127.0.0.1", script]
+    run(argv)
+    site.vmm("session", "close", session)
+
+
+def _command(site: OwnSite, phases: Times) -> Callable[[int], float]:
+    def measure(_number: int) -> float:
+        lines, seconds = site.follow("session", "open", "--user", _USER, "--ua", _UA)
+        for name, took in _split(lines, end=seconds):
+            phases.setdefault(name, []).append(took)
+        for session in site.vmm("session", "list")["sessions"]:
+            site.vmm("session", "close", session["id"])
+        return seconds
+
+    return measure
+
+
+def _split(lines: list[tuple[float, str]], *, end: float) -> list[tuple[str, float]]:
+    """The time from each task's line to the next; lines that tasks say themselves are indented."""
+    marks = [(0.0, "start: CLI, ansible-runner, Ansible, inventory")]
+    for at, line in lines:
+        text = line.partition("] ")[2]
+        if text and not text.startswith(" "):
+            marks.append((at, text))
+    ends = [at for at, _name in marks[1:]] + [end]
+    return [(name, until - at) for (at, name), until in zip(marks, ends, strict=True)]
+
+
+if __name__ == "__main__":
+    main()

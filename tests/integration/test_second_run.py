@@ -1,0 +1,129 @@
+"""Every playbook, run by plain Ansible: a dry run changes nothing, the first run does, the second does not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .controller import REPOSITORY, Controller, Played
+
+#: what makes something anew each time it is asked to; the second run is a change, and says so
+_ANEW = {"vm_rebuild", "image_capture", "image_deploy", "watcher_lock_acquire"}
+_VM, _WATCHER = "vm-3", "wes"
+_DESTROY = {"vm_allow_destroy": True}
+
+
+def converge(vmm: Controller, playbook: str, *, nothing_to_do: bool = False, **variables: Any) -> Played:
+    """Dry run, run, run again, and what the run left; ``nothing_to_do`` where it starts from what is wanted."""
+    before = vmm.everything()
+    planned = vmm.play(playbook, check=True, **variables)
+    assert planned.result is not None
+    assert vmm.everything() == before, f"the dry run of {playbook} changed something"
+    first = vmm.play(playbook, **variables)
+    assert first.result is not None
+    assert bool(planned.changed) == bool(first.changed) == (not nothing_to_do), (planned, first)
+    after = vmm.everything()
+    second = vmm.play(playbook, **variables)
+    assert second.result is not None
+    if playbook in _ANEW:
+        assert second.changed
+        return first
+    assert second.changed == 0, f"the second run of {playbook} says that it changed something:\n{second.output}"
+    assert vmm.everything() == after, f"the second run of {playbook} changed something"
+    return first
+
+
+@pytest.fixture
+def session(vmm: Controller, radicale: tuple[str, str]) -> Iterator[str]:
+    """An active session."""
+    opened = vmm("session", "open", "--user", "sam", "--ua", "radicale", "--vm", radicale[0]).result
+    identifier: str = opened["session"]["id"]
+    yield identifier
+    vmm("session", "close", identifier)
+
+
+def test_base_image_build_finds_what_is_built(vmm: Controller, two_vms: tuple[str, str]) -> None:
+    """A base image that is there is verified and not built again."""
+    del two_vms
+    converge(vmm, "base_image_build", nothing_to_do=True, base_image_name="debian")
+
+
+def test_vm_playbooks_end_in_the_wanted_state_whatever_they_find(
+    vmm: Controller, two_vms: tuple[str, str]
+) -> None:
+    """Create, stop, start, rebuild and delete a VM, each twice; afterwards nothing of it is left."""
+    del two_vms
+    before = vmm.everything()
+    domain = f"vmm-{vmm.name}-{_VM}"
+    created = converge(vmm, "vm_create", vm_names=[_VM])
+    assert created.result["vms"][_VM]["action"] == "create"
+    converge(vmm, "vm_stop", vm_names=[_VM])
+    assert vmm.virsh("domstate", domain).strip() == "shut off"
+    converge(vmm, "vm_start", vm_names=[_VM])
+    assert vmm.virsh("domstate", domain).strip() == "running"
+    vmm.on_guest(_VM, "echo mark > /root/mark")
+    rebuilt = vmm.play("vm_rebuild", check=True, vm_names=[_VM], **_DESTROY)
+    assert rebuilt.changed
+    assert vmm.on_guest(_VM, "cat /root/mark") == "mark"
+    assert vmm.play("vm_rebuild", vm_names=[_VM], **_DESTROY).changed
+    assert vmm.on_guest(_VM, "cat /root/mark 2>&1 || true") != "mark"
+    converge(vmm, "vm_delete", vm_names=[_VM], **_DESTROY)
+    assert vmm.everything() == before
+
+
+def test_ua_playbooks_end_in_the_wanted_state_whatever_they_find(
+    vmm: Controller, idle_vms: tuple[str, str]
+) -> None:
+    """Remove, install and update an application on two VMs, each twice."""
+    both = list(idle_vms)
+    assert vmm.play("ua_remove", ua_id="radicale", ua_vms=both, ua_allow_destroy=True).status == 0
+    converge(vmm, "ua_install", ua_id="radicale", ua_version="3.2.3", ua_vms=both)
+    updated = converge(vmm, "ua_update", ua_id="radicale", ua_version="3.5.4", ua_vms=both)
+    assert {vm: done["version"] for vm, done in updated.result["vms"].items()} == dict.fromkeys(both, "3.5.4")
+    converge(vmm, "ua_remove", ua_id="radicale", ua_vms=both, ua_allow_destroy=True)
+    left = "find / -xdev -iname '*radicale*' ! -path '/var/log/*'"
+    assert [vmm.on_guest(vm, left) for vm in both] == ["", ""]
+
+
+def test_session_opened_a_second_time_is_the_same_session(
+    vmm: Controller, radicale: tuple[str, str]
+) -> None:
+    """Open and close, each twice: no second session, no second generation."""
+    wanted = {"session_user": "tea", "session_ua": "radicale", "session_vm": radicale[0]}
+    opened = converge(vmm, "session_open", **wanted).result["session"]
+    assert vmm.play("session_open", **wanted).result["session"] == opened
+    converge(vmm, "session_close", session_id=opened["id"])
+    assert len(vmm("image", "list", "--user", "tea").result["generations"]) == 1
+    assert vmm.condition(radicale[0]) == "clean"
+
+
+def test_watcher_and_suspension_playbooks_end_in_the_wanted_state_whatever_they_find(
+    vmm: Controller, session: str
+) -> None:
+    """Assign, update, acquire, suspend, resume, release and revoke, each twice."""
+    who = {"watcher_session": session, "watcher_name": _WATCHER}
+    converge(vmm, "watcher_assign", **who, watcher_privileges=["suspend"])
+    converge(vmm, "watcher_update", **who, watcher_privileges=["view"])
+    converge(vmm, "watcher_lock_acquire", **who)
+    converge(vmm, "session_suspend", session_id=session, session_watcher=_WATCHER)
+    converge(vmm, "session_resume", session_id=session, session_watcher=_WATCHER)
+    converge(vmm, "watcher_lock_release", **who)
+    converge(vmm, "watcher_revoke", **who)
+
+
+def test_image_playbooks_make_a_generation_and_bring_it_back(vmm: Controller, session: str) -> None:
+    """Each capture is a new generation; each deploy replaces the present data; a dry run does neither."""
+    captured = converge(vmm, "image_capture", user_image_session=session).result["generation"]
+    assert captured["number"] == 1
+    deploy = {"user_image_session": session, "user_image_generation": 1, "user_image_allow_destroy": True}
+    assert converge(vmm, "image_deploy", **deploy).result["deployed"] == 1
+
+
+def test_no_playbook_is_left_out() -> None:
+    """Every playbook of the project is run above."""
+    here = Path(__file__).read_text()
+    names = [path.stem for path in (REPOSITORY / "playbooks").glob("*.yml")]
+    assert [name for name in names if f'(vmm, "{name}"' not in here and f'play("{name}"' not in here] == []

@@ -1,0 +1,67 @@
+"""A state with rows in every table, some of them of a past that counts on."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from vmm_automation.model.ua import DeploymentState
+from vmm_automation.operations import watcher
+from vmm_automation.state import audit, ledger, vms
+from vmm_automation.state.audit import Author
+from vmm_automation.state.store import Engine, Tx
+
+from .conftest import FakeClock
+from .test_state_generations import add, run
+
+
+def fill(store: Engine, clock: FakeClock) -> None:
+    with store.transaction() as tx:
+        for number in range(3):
+            session = run(tx, clock, f"s-{number}", f"vm-{number}")
+            add(tx, clock, number + 1, f"s-{number}", session.fence)
+        run(tx, clock, "s-live", "vm-live", end=False)
+        vms.next_fence(tx)  # drawn by somebody who then failed: it must never come again
+        vms.mark_dirty(tx, vm="vm-1", reason='it\'s "dirty"\n100% é 𝄞', now=clock.now())
+        vms.forget(tx, vm="vm-2")
+        ledger.record(tx, vm="vm-1", ua="cal", version="1", state=DeploymentState.ACTIVE, now=clock.now())
+        for number in range(200):  # more than are read at a time
+            old_event(tx, f"{number}")
+    for name in ("bo", "cy"):
+        watcher.assign(
+            store,
+            clock,
+            session="s-live",
+            watcher=name,
+            privileges=["suspend"],
+            duration=timedelta(hours=1),
+            actor="root",
+        )
+    watcher.lock_acquire(store, clock, session="s-live", watcher="bo", actor="root")
+    watcher.revoke(store, clock, session="s-live", watcher="cy", actor="root")
+    with pytest.raises(ZeroDivisionError), store.transaction() as tx:  # PostgreSQL leaves out a number
+        old_event(tx, "undone")
+        raise ZeroDivisionError
+    events_after(store, clock)
+
+
+def events_after(store: Engine, clock: FakeClock) -> int:
+    with store.transaction() as tx:
+        old_event(tx, "last")
+        audit.append(tx, author=Author("a"), action="last", object_name="o", result={}, now=clock.now())
+        return last_event(tx)
+
+
+def old_event(tx: Tx, action: str) -> None:
+    """A row as schema version 1 logged it."""
+    tx.execute(
+        "INSERT INTO events (at, actor, action, object, result)"
+        " VALUES ('2026-01-31T12:00:00.000000Z', 'a', :action, 'o', '{\"é\": 1}')",
+        action=action,
+    )
+
+
+def last_event(tx: Tx) -> int:
+    row = tx.one("SELECT MAX(seq) AS last FROM events")
+    return int(row["last"]) if row else 0

@@ -1,0 +1,48 @@
+"""The tables of the schema by name and key, read from its statements: what is listed twice departs."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from vmm_automation.state import schema
+
+_TABLE: Final = re.compile(r"CREATE TABLE (\w+)")
+_INDEX: Final = re.compile(r"CREATE (?:UNIQUE )?INDEX (\w+)")
+_KEY: Final = re.compile(r"PRIMARY KEY \(([^)]*)\)")
+_KEY_COLUMN: Final = re.compile(rf"(\w+) (?:{schema.IDENTITY}|\w+ PRIMARY KEY)")
+_NUMBERED: Final = re.compile(rf"(\w+) {schema.IDENTITY}")
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table: its name, the columns of its primary key, and the column that the engine numbers, if any."""
+
+    name: str
+    key: tuple[str, ...]
+    numbered: str = ""
+
+
+def tables(version: int | None = None) -> list[Table]:
+    """The tables of a schema version (the newest), each after those that it refers to."""
+    return [
+        _table(created[1], statement)
+        for statements in schema.MIGRATIONS[:version]
+        for statement in statements
+        if (created := _TABLE.search(statement))
+    ]
+
+
+def objects() -> list[str]:
+    """The names of all tables and indexes."""
+    statements = [statement for statements in schema.MIGRATIONS for statement in statements]
+    return [table.name for table in tables()] + [
+        found[1] for found in map(_INDEX.search, statements) if found
+    ]
+
+
+def _table(name: str, statement: str) -> Table:
+    several, one, numbered = (found.search(statement) for found in (_KEY, _KEY_COLUMN, _NUMBERED))
+    key = several[1] if several else one[1] if one else ""
+    return Table(name, tuple(re.findall(r"\w+", key)), numbered[1] if numbered else "")
