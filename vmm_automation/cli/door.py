@@ -57,7 +57,9 @@ class Door:
 
         return open_store(Places.from_environment(), find_url(self.site))
 
-    def _audit_head(self) -> dict[str, Any]:
+    def _audit_head(self) -> dict[str, Any] | None:
+        if self.check:
+            return None  # nothing was kept, and asking could create the state
         from vmm_automation.state import audit
 
         with self.store as store, store.reading() as tx:
