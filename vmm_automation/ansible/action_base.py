@@ -44,10 +44,8 @@ class VmmAction(ActionBase):
         arguments = plain(self._task.args)
         try:
             context = self._context()
-            document = self.perform(context, arguments, check=bool(self._task.check_mode))
-            if "store" in context.__dict__:  # opened: the task may have changed what is recorded
-                with context.store.reading() as tx:
-                    document = {**document, "audit": audit.head(tx).to_document()}
+            check = bool(self._task.check_mode)
+            document = {**self.perform(context, arguments, check=check), **_chain_end(context, check=check)}
         except VmmError as failure:
             result.update(failed=True, msg=_sentence(failure), vmm_error=plain(failure.to_document()))
             return result
@@ -138,6 +136,16 @@ def _door(variables: dict[str, Any]) -> str:
         return "awx"
     named = str(variables.get("vmm_door") or "")
     return named if named in _DOORS else "playbook"
+
+
+def _chain_end(context: Context, *, check: bool) -> dict[str, Any]:
+    """The end of the audit chain after a task that may have added to it; a dry run kept nothing."""
+    if check:
+        return {"audit": None}
+    if "store" not in context.__dict__:  # never opened
+        return {}
+    with context.store.reading() as tx:
+        return {"audit": audit.head(tx).to_document()}
 
 
 def _stats(document: dict[str, Any]) -> dict[str, Any]:
