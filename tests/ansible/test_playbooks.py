@@ -141,9 +141,10 @@ def test_stats_are_the_document_that_the_command_line_gives(site: MadeSite, sess
     """One result, whichever door: the grant by playbook is the grant that `vmm watcher list` shows."""
     done = play(site, "watcher_assign", **WATCHER, watcher_privileges=["suspend"], watcher_reason="audit")
     (grant,) = site.json("watcher", "list", session)[1]["result"]["grants"]
-    assert done.stats == {"grant": grant}
+    assert {**done.stats, "audit": None} == {"grant": grant, "audit": None}
     done = play(site, "watcher_lock_acquire", **WATCHER)
-    assert done.stats == site.json("watcher", "lock", "show", session)[1]["result"]
+    assert done.stats["right"] == site.json("watcher", "lock", "show", session)[1]["result"]["right"]
+    assert site.json("audit", "verify", "--head", done.stats["audit"]["hash"])[0] == 0
     assert done.stats["right"]["holder"] == "bo"
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from vmm_automation.state import schema
+
 from ..made_site import MadeSite
 from ..postgres_server import PostgresServer
 
@@ -83,7 +85,7 @@ def test_migrate_tells_versions(shared: MadeSite) -> None:
     assert (status, document["changed"]) == (0, False)
     elsewhere = {**shared.environment, "VMM_STATE_URL": f"sqlite://{shared.home}/new.db"}
     done = shared.vmm("state", "migrate", "--check", "--output", "json", environment=elsewhere)
-    assert json.loads(done.stdout)["result"] == {"from": 0, "to": 1}
+    assert json.loads(done.stdout)["result"] == {"from": 0, "to": schema.VERSION, "audit": None}
     assert not (shared.home / "new.db").exists()
 
 

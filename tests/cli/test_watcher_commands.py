@@ -52,6 +52,9 @@ CHECKS = {
     "revoke": "revoke s-1 bo",
     "acquire": "lock acquire s-1 di",
     "renew": "lock acquire s-1 bo --for 9m",
+    "renew by name": "lock renew s-1 bo --for 9m",
+    "hand over": "lock hand-over s-1 bo di",
+    "break": "lock break s-1 --reason away",
     "release": "lock release s-1 bo",
 }
 

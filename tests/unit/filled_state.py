@@ -8,8 +8,9 @@ import pytest
 
 from vmm_automation.model.ua import DeploymentState
 from vmm_automation.operations import watcher
-from vmm_automation.state import events, ledger, vms
-from vmm_automation.state.store import Engine
+from vmm_automation.state import audit, ledger, vms
+from vmm_automation.state.audit import Author
+from vmm_automation.state.store import Engine, Tx
 
 from .conftest import FakeClock
 from .test_state_generations import add, run
@@ -26,9 +27,7 @@ def fill(store: Engine, clock: FakeClock) -> None:
         vms.forget(tx, vm="vm-2")
         ledger.record(tx, vm="vm-1", ua="cal", version="1", state=DeploymentState.ACTIVE, now=clock.now())
         for number in range(200):  # more than are read at a time
-            events.append(
-                tx, actor="a", action=f"{number}", object_name="o", result={"é": number}, now=clock.now()
-            )
+            old_event(tx, f"{number}")
     for name in ("bo", "cy"):
         watcher.assign(
             store,
@@ -42,12 +41,27 @@ def fill(store: Engine, clock: FakeClock) -> None:
     watcher.lock_acquire(store, clock, session="s-live", watcher="bo", actor="root")
     watcher.revoke(store, clock, session="s-live", watcher="cy", actor="root")
     with pytest.raises(ZeroDivisionError), store.transaction() as tx:  # PostgreSQL leaves out a number
-        events.append(tx, actor="a", action="undone", object_name="o", result={}, now=clock.now())
+        old_event(tx, "undone")
         raise ZeroDivisionError
     events_after(store, clock)
 
 
 def events_after(store: Engine, clock: FakeClock) -> int:
     with store.transaction() as tx:
-        events.append(tx, actor="a", action="last", object_name="o", result={}, now=clock.now())
-        return events.list_events(tx)[-1].seq
+        old_event(tx, "last")
+        audit.append(tx, author=Author("a"), action="last", object_name="o", result={}, now=clock.now())
+        return last_event(tx)
+
+
+def old_event(tx: Tx, action: str) -> None:
+    """A row as schema version 1 logged it."""
+    tx.execute(
+        "INSERT INTO events (at, actor, action, object, result)"
+        " VALUES ('2026-01-31T12:00:00.000000Z', 'a', :action, 'o', '{\"é\": 1}')",
+        action=action,
+    )
+
+
+def last_event(tx: Tx) -> int:
+    row = tx.one("SELECT MAX(seq) AS last FROM events")
+    return int(row["last"]) if row else 0

@@ -55,6 +55,7 @@ BROKEN = {
     ),
     "no time": (["UPDATE sessions SET changed_at = 'yesterday'"], "has a changed_at that is no time"),
     "no document": (["UPDATE events SET result = '{'"], "has a result that cannot be read"),
+    "entry changed": (["UPDATE audit_events SET actor = 'eve' WHERE seq = 2"], "entry 2 was changed"),
     "no explanation": (["UPDATE sessions SET explanation = ''"], "has an explanation that cannot be read"),
     "no manifest": (["UPDATE generations SET manifest = '{}'"], "has a manifest that cannot be read"),
     "another manifest": (

@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from vmm_automation.errors import RuleBroken
-from vmm_automation.state import events, vms
+from vmm_automation.state import vms
 from vmm_automation.state.store import Engine
 
 from ..real_state import RealState
@@ -83,19 +83,6 @@ def test_store_opened_before_a_fork_is_refused_in_the_child(store: Engine) -> No
         finally:
             os._exit(2)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-
-
-def test_events_keep_their_order_when_the_clock_goes_back(store: Engine, clock: FakeClock) -> None:
-    """The log's order is the order of writing, whatever the clock said."""
-    with store.transaction() as tx:
-        events.append(tx, actor="a", action="first", object_name="o", result={}, now=clock.now())
-        events.append(
-            tx, actor="a", action="second", object_name="o", result={"é": 1}, now=clock.advance(hours=-2)
-        )
-    with store.reading() as snapshot:
-        found = events.list_events(snapshot)
-    assert [event.action for event in found] == ["first", "second"]
-    assert found[1].result == {"é": 1}
 
 
 def test_text_sorts_byte_by_byte(store: Engine, clock: FakeClock) -> None:

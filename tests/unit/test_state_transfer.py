@@ -13,7 +13,7 @@ import pytest
 from vmm_automation.errors import Conflict, UsageError, VmmError
 from vmm_automation.operations.state_check import check_state
 from vmm_automation.operations.state_transfer import back_up, export_state, import_state
-from vmm_automation.state import events, schema, sessions, transfer, vms
+from vmm_automation.state import schema, sessions, transfer, vms
 from vmm_automation.state.sqlite import SqliteStore
 from vmm_automation.state.store import Engine
 from vmm_automation.state.tables import tables
@@ -21,7 +21,7 @@ from vmm_automation.state.tables import tables
 from ..postgres_server import PostgresServer
 from ..real_state import RealState
 from .conftest import FakeClock
-from .filled_state import events_after, fill
+from .filled_state import events_after, fill, last_event
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def test_round_trip_over_both_engines_is_the_same_byte_for_byte(
     with used.transaction(keep=False) as tx, other.transaction(keep=False) as same:
         assert vms.next_fence(tx) == vms.next_fence(same)
         assert sessions.list_sessions(tx) == sessions.list_sessions(same)
-        last = events.list_events(same)[-1].seq
+        last = last_event(same)
     assert events_after(other, clock) == last + 1
 
 

@@ -12,7 +12,7 @@ import pytest
 from vmm_automation.errors import Conflict, InvalidName, LockHeld, NotFound, NotPermitted, UsageError
 from vmm_automation.model.session import SessionState
 from vmm_automation.operations import watcher
-from vmm_automation.state import events, sessions
+from vmm_automation.state import audit, sessions
 from vmm_automation.state.store import Engine, Snapshot, Tx
 
 from .conftest import FakeClock
@@ -64,7 +64,7 @@ def dump(store: Engine) -> list[Any]:
     with store.reading() as tx:
         return [
             tx.all(f"SELECT * FROM {table}")
-            for table in ("grants", "grant_history", "suspend_rights", "events")
+            for table in ("grants", "grant_history", "suspend_rights", "audit_events", "audit_head")
         ]
 
 
@@ -244,11 +244,11 @@ def test_every_change_leaves_one_event(live: Engine, clock: FakeClock) -> None:
     watcher.lock_release(live, clock, session="s-1", watcher="bo", actor="bo")
     watcher.revoke(live, clock, session="s-1", watcher="bo", actor="root")
     with live.reading() as snapshot:
-        found = events.list_events(snapshot)
+        found = audit.log(snapshot)
     names = ["assign", "update", "lock.acquire", "lock.renew", "lock.release", "revoke"]
-    assert [event.action for event in found] == [f"watcher.{name}" for name in names]
-    assert {event.object for event in found} == {"s-1/bo"}
-    assert [event.actor for event in found] == ["root", "root", "bo", "bo", "bo", "root"]
+    assert [event["action"] for event in found] == [f"watcher.{name}" for name in names]
+    assert {event["object"] for event in found} == {"s-1/bo"}
+    assert [event["actor"] for event in found] == ["root", "root", "bo", "bo", "bo", "root"]
 
 
 def test_check_mode_answers_as_the_real_run_and_writes_nothing(live: Engine, clock: FakeClock) -> None:

@@ -16,9 +16,12 @@ from vmm_automation.errors import Canceled, GuestUnreachable, UsageError, VmmErr
 from vmm_automation.operations.context import Context, open_context
 from vmm_automation.operations.ownership import is_cut_off
 from vmm_automation.ports import GuestResult
+from vmm_automation.state import audit
 
 PROGRESS_MARK = "vmm: "
-_ACTOR_VARIABLES = ("vmm_actor", "awx_user_name", "tower_user_name")
+_AWX_VARIABLES = ("awx_user_name", "tower_user_name")
+_ACTOR_VARIABLES = ("vmm_actor", *_AWX_VARIABLES)
+_DOORS = ("cli", "playbook", "awx")
 
 
 class VmmAction(ActionBase):
@@ -42,7 +45,9 @@ class VmmAction(ActionBase):
         arguments = plain(self._task.args)
         try:
             self._require_run()
-            document = self.perform(self._context(), arguments, check=bool(self._task.check_mode))
+            context = self._context()
+            check = bool(self._task.check_mode)
+            document = {**self.perform(context, arguments, check=check), **_chain_end(context, check=check)}
         except VmmError as failure:
             result.update(failed=True, msg=_sentence(failure), vmm_error=plain(failure.to_document()))
             return result
@@ -67,7 +72,7 @@ class VmmAction(ActionBase):
                 hint="ansible-playbook -i inventories/local/site.vmm.yml …",
             )
         actor = next((str(self.variables[key]) for key in _ACTOR_VARIABLES if self.variables.get(key)), "")
-        return open_context(str(site), actor=actor, progress=_show)
+        return open_context(str(site), actor=actor, progress=_show, door=_door(self.variables))
 
 
 class AnsibleGuest:
@@ -131,6 +136,24 @@ def text_list(value: Any, *, name: str) -> list[str]:
     if isinstance(value, list) and all(isinstance(item, str) for item in value):
         return list(value)
     raise UsageError(f"Variable '{name}' must be a list of names", hint=f'-e \'{{"{name}": ["vm-1"]}}\'')
+
+
+def _door(variables: dict[str, Any]) -> str:
+    """Which door the run came through; a name that is no door is not kept."""
+    if any(variables.get(key) for key in _AWX_VARIABLES):
+        return "awx"
+    named = str(variables.get("vmm_door") or "")
+    return named if named in _DOORS else "playbook"
+
+
+def _chain_end(context: Context, *, check: bool) -> dict[str, Any]:
+    """The end of the audit chain after a task that may have added to it; a dry run kept nothing."""
+    if check:
+        return {"audit": None}
+    if "store" not in context.__dict__:  # never opened
+        return {}
+    with context.store.reading() as tx:
+        return {"audit": audit.head(tx).to_document()}
 
 
 def _stats(document: dict[str, Any]) -> dict[str, Any]:

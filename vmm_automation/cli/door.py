@@ -48,7 +48,7 @@ class Door:
         """The site opened for direct operations."""
         from vmm_automation.operations.context import open_context
 
-        return open_context(self.site, progress=self.say)
+        return open_context(self.site, progress=self.say, door="cli")
 
     @property
     def store(self) -> Engine:
@@ -56,6 +56,14 @@ class Door:
         from vmm_automation.state.open import find_url, open_store
 
         return open_store(Places.from_environment(), find_url(self.site))
+
+    def _audit_head(self) -> dict[str, Any] | None:
+        if self.check:
+            return None  # nothing was kept, and asking could create the state
+        from vmm_automation.state import audit
+
+        with self.store as store, store.reading() as tx:
+            return audit.head(tx).to_document()
 
     def playbook(self, name: str, variables: Mapping[str, Any], **switches: Any) -> Reply:
         """Run one of the project's playbooks and take its result document; the text is left to the caller."""
@@ -77,15 +85,21 @@ class Door:
         if not click.confirm(question, default=False, err=True):
             raise UsageError("Nothing was done")
 
-    def show(self, reply: Reply) -> None:
-        """Print the reply: one JSON document, or text."""
+    def show(self, reply: Reply, *, changes: bool = False) -> None:
+        """Print the reply: one JSON document, or text.
+
+        A command that ``changes`` something also tells the end of the audit chain, for whoever keeps the
+        answer: :func:`vmm_automation.operations.audit_log.verify` takes it as its anchor.
+        """
         if self.output == "json":
+            told = not changes or "audit" in reply.result  # by the playbook that was run
+            result = reply.result if told else {**reply.result, "audit": self._audit_head()}
             document = {
                 "command": self.command,
                 "status": "ok",
                 "changed": reply.changed,
                 "check": self.check,
-                "result": reply.result,
+                "result": result,
             }
             print(json.dumps(document, indent=2, default=str))
         elif reply.text:
@@ -112,7 +126,7 @@ def operation(
         def body(*arguments: Any, site: str | None, output: str, check: bool = False, **options: Any) -> None:
             command = click.get_current_context().command_path.removeprefix("vmm ")
             door = Door(command=command, site=site_directory(site), output=output, check=check)
-            door.show(function(door, *arguments, **options))
+            door.show(function(door, *arguments, **options), changes=changes)
 
         decorated: Callable[..., Any] = body
         if changes:

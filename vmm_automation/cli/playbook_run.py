@@ -49,7 +49,12 @@ def run_named(
     request = PlaybookRun(
         playbook=known[name],
         inventory=_inventory(Site.load(site)),
-        variables={"vmm_actor": os_user(), "vmm_run": owner_token(os.getpid()), **variables},
+        variables={
+            "vmm_actor": os_user(),
+            "vmm_door": "cli",
+            "vmm_run": owner_token(os.getpid()),
+            **variables,
+        },
         limit=limit,
         check=check,
         extra_arguments=extra_arguments,

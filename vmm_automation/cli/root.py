@@ -19,6 +19,7 @@ _NOUNS = {
     "session": "Sessions: open, list, show, suspend, resume, close.",
     "watcher": "Watchers of a session, and the suspend right.",
     "image": "User Image Files: list, show, capture, deploy.",
+    "audit": "What was done by whom, and proof that the record is whole.",
     "state": "The state: check, backup, export, import, migrate.",
     "playbook": "Run any playbook of the project.",
     "doctor": "Check this controller and its site; changes nothing.",

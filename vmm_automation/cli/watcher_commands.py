@@ -21,7 +21,7 @@ def command() -> None:
 
 @click.group("lock")
 def lock() -> None:
-    """The suspend right of a session: acquire, release, show.
+    """The suspend right of a session: acquire, renew, hand-over, release, break, show.
 
     Example: vmm watcher lock acquire s-1a2b3c4d bo
     """
@@ -124,6 +124,43 @@ def release(door: Door, **wanted: Any) -> Reply:
     return _right(door, "lock_release", wanted)
 
 
+@operation(lock, "renew", changes=True)
+@_session
+@_watcher
+@click.option("--for", "lease", type=_DURATION, default="5m", show_default=True, help="How long from now.")
+def renew(door: Door, **wanted: Any) -> Reply:
+    """Keep the suspend right for longer; refused to a Watcher who does not hold it any more.
+
+    Example: vmm watcher lock renew s-1a2b3c4d bo --for 5m
+    """
+    return _right(door, "lock_renew", wanted)
+
+
+@operation(lock, "hand-over", changes=True)
+@_session
+@click.argument("watcher", metavar="FROM")
+@click.argument("to")
+@click.option("--for", "lease", type=_DURATION, default="5m", show_default=True, help="How long it then has.")
+@click.option("--fence", type=int, help="The fence that FROM was given on acquiring.")
+def hand_over(door: Door, **wanted: Any) -> Reply:
+    """Pass the suspend right from its holder to another Watcher in one step.
+
+    Example: vmm watcher lock hand-over s-1a2b3c4d bo cy
+    """
+    return _right(door, "lock_hand_over", wanted)
+
+
+@operation(lock, "break", changes=True)
+@_session
+@click.option("--reason", required=True, help="Why; kept in the audit chain.")
+def break_(door: Door, **wanted: Any) -> Reply:
+    """Take the suspend right from whoever holds it; for the operator, not for a Watcher of the session.
+
+    Example: vmm watcher lock break s-1a2b3c4d --reason 'bo is away'
+    """
+    return _right(door, "lock_break", wanted)
+
+
 @operation(lock, "show")
 @_session
 def show(door: Door, session: str) -> Reply:
@@ -158,7 +195,7 @@ def _done(door: Door, verb: str, wanted: dict[str, Any]) -> tuple[dict[str, Any]
     from vmm_automation.operations.actor import os_user
 
     done: dict[str, Any] = getattr(watcher, verb)(
-        door.store, SystemClock(), **wanted, actor=os_user(), check=door.check
+        door.store, SystemClock(), **wanted, actor=os_user(), door="cli", check=door.check
     )
     return done, bool(done.pop("changed", False))
 

@@ -13,6 +13,7 @@ from vmm_automation.operations.actor import os_user
 from vmm_automation.places import Places
 from vmm_automation.ports import Clock
 from vmm_automation.site import Site
+from vmm_automation.state.audit import Author
 
 if TYPE_CHECKING:
     from vmm_automation.adapters.libvirt import LibvirtHypervisor
@@ -35,6 +36,12 @@ class Context:
     clock: Clock = field(default_factory=SystemClock)
     actor: str = ""
     progress: Progress = no_progress
+    door: str = "python"
+
+    @property
+    def author(self) -> Author:
+        """Who acts, for the audit chain."""
+        return Author(self.actor or os_user(), self.door)
 
     @cached_property
     def store(self) -> Engine:
@@ -63,10 +70,12 @@ class Context:
         return BorgStore(self.places.user_images / "repository", key_file=self.places.user_images / "key")
 
 
-def open_context(site: Path | str, *, actor: str = "", progress: Progress = no_progress) -> Context:
+def open_context(
+    site: Path | str, *, actor: str = "", progress: Progress = no_progress, door: str = "python"
+) -> Context:
     """The context of a site directory; ``actor`` defaults to the user of this process.
 
     Raises:
         SiteInvalid, NotFound: the site cannot be read.
     """
-    return Context(site=Site.load(Path(site)), actor=actor or os_user(), progress=progress)
+    return Context(site=Site.load(Path(site)), actor=actor or os_user(), progress=progress, door=door)

@@ -12,6 +12,7 @@ from vmm_automation.model.ua import DeploymentState, UaDefinition, UaVersion
 from vmm_automation.model.vm import VmState
 from vmm_automation.operations import ua
 from vmm_automation.operations.context import Context
+from vmm_automation.operations.entries import vm_change
 from vmm_automation.ports import Guest
 from vmm_automation.state import ledger, sessions
 
@@ -102,17 +103,7 @@ def absent(
     _require_unused(context, guest, ua_id=ua_id, verb="remove")
     done = ua.remove(guest, ua=ua_id, version=version or None, check=check)
     if not check:
-        with context.store.transaction() as tx:
-            for deployment in ledger.for_vm(tx, vm=guest.name):
-                if deployment.ua == ua_id and version in {"", deployment.version}:
-                    ledger.record(
-                        tx,
-                        vm=guest.name,
-                        ua=ua_id,
-                        version=deployment.version,
-                        state=DeploymentState.REMOVED,
-                        now=context.clock.now(),
-                    )
+        _note_removed(context, guest, ua_id=ua_id, version=version)
     return _per_vm(guest, done)
 
 
@@ -160,31 +151,39 @@ def _note(
     context: Context, guest: Guest, ua_id: str, version: str, state: DeploymentState, *, reason: str
 ) -> None:
     with context.store.transaction() as tx:
-        ledger.record(
-            tx, vm=guest.name, ua=ua_id, version=version, state=state, reason=reason, now=context.clock.now()
-        )
+        now = context.clock.now()
+        with vm_change(tx, context, guest.name, part=ua_id, action="ua.fail", now=now) as result:
+            ledger.record(tx, vm=guest.name, ua=ua_id, version=version, state=state, reason=reason, now=now)
+            result |= {"version": version, "status": "failed"}
+
+
+def _note_removed(context: Context, guest: Guest, *, ua_id: str, version: str) -> None:
+    with context.store.transaction() as tx:
+        now = context.clock.now()
+        found = [each for each in ledger.for_vm(tx, vm=guest.name) if each.ua == ua_id]
+        gone = [each.version for each in found if version in {"", each.version}]
+        with vm_change(tx, context, guest.name, part=ua_id, action="ua.absent", now=now) as result:
+            for each in gone:
+                removed = DeploymentState.REMOVED
+                ledger.record(tx, vm=guest.name, ua=ua_id, version=each, state=removed, now=now)
+            result |= {"versions": gone, "status": "ok"}
 
 
 def _note_active(context: Context, guest: Guest, *, ua_id: str, version: str, digest: str) -> None:
     """One version active; another that was active is inactive now."""
-    now = context.clock.now()
     with context.store.transaction() as tx:
-        for deployment in ledger.for_vm(tx, vm=guest.name):
-            was_active = deployment.ua == ua_id and deployment.state is DeploymentState.ACTIVE
-            if was_active and deployment.version != version:
-                inactive = DeploymentState.INACTIVE
-                ledger.record(
-                    tx, vm=guest.name, ua=ua_id, version=deployment.version, state=inactive, now=now
-                )
-        ledger.record(
-            tx,
-            vm=guest.name,
-            ua=ua_id,
-            version=version,
-            state=DeploymentState.ACTIVE,
-            digest=digest,
-            now=now,
-        )
+        now = context.clock.now()
+        with vm_change(tx, context, guest.name, part=ua_id, action="ua.active", now=now) as result:
+            ledger.record(
+                tx,
+                vm=guest.name,
+                ua=ua_id,
+                version=version,
+                state=DeploymentState.ACTIVE,
+                digest=digest,
+                now=now,
+            )
+            result |= {"version": version, "digest": digest, "status": "ok"}
 
 
 def _per_vm(guest: Guest, done: dict[str, Any]) -> dict[str, Any]:

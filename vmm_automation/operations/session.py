@@ -20,6 +20,7 @@ from vmm_automation.model.names import check_name
 from vmm_automation.model.session import LIVE, Session, SessionState
 from vmm_automation.model.vm import VmCondition, VmState
 from vmm_automation.operations.context import Context
+from vmm_automation.operations.entries import session_change
 from vmm_automation.operations.ownership import is_cut_off, run_token
 from vmm_automation.operations.session_claim import facts
 from vmm_automation.state import sessions
@@ -68,14 +69,16 @@ def activate(context: Context, session_id: str, *, port: int = 0, check: bool = 
         address = endpoints.url(first, port=chosen)
     with context.store.transaction() as tx:
         now = context.clock.now()
-        sessions.set_endpoint(tx, session_id=session_id, endpoint=address, port=chosen)
-        session = sessions.move_to(
-            tx,
-            session_id=session_id,
-            state=SessionState.ACTIVE,
-            expected=frozenset({SessionState.STARTING}),
-            now=now,
-        )
+        with session_change(tx, context, session_id, action="session.activate", now=now) as result:
+            sessions.set_endpoint(tx, session_id=session_id, endpoint=address, port=chosen)
+            session = sessions.move_to(
+                tx,
+                session_id=session_id,
+                state=SessionState.ACTIVE,
+                expected=frozenset({SessionState.STARTING}),
+                now=now,
+            )
+            result |= {"state": str(session.state), "port": chosen}
     return {"changed": True, "session": session.to_document()}
 
 
@@ -100,14 +103,17 @@ def abandon(context: Context, session_id: str, *, reason: str) -> dict[str, Any]
         return {"changed": False, "session": session.to_document()}
     _drop_forward(context, session)
     with context.store.transaction() as tx:
-        session = sessions.move_to(
-            tx,
-            session_id=session_id,
-            state=SessionState.FAILED,
-            expected=LIVE,
-            now=context.clock.now(),
-            reason=reason,
-        )
+        now = context.clock.now()
+        with session_change(tx, context, session_id, action="session.abandon", now=now) as result:
+            session = sessions.move_to(
+                tx,
+                session_id=session_id,
+                state=SessionState.FAILED,
+                expected=LIVE,
+                now=now,
+                reason=reason,
+            )
+            result |= {"state": str(session.state)}
     return {"changed": True, "session": session.to_document()}
 
 
@@ -134,14 +140,17 @@ def begin_close(
                 hint=f"vmm session show {session_id}",
                 details={"session": session_id, "owner": before.owner},
             )
-        session = sessions.move_to(
-            tx,
-            session_id=session_id,
-            state=SessionState.CLOSING,
-            expected=LIVE,
-            now=context.clock.now(),
-            owner=run_token(),
-        )
+        now = context.clock.now()
+        with session_change(tx, context, session_id, action="session.close", now=now) as result:
+            session = sessions.move_to(
+                tx,
+                session_id=session_id,
+                state=SessionState.CLOSING,
+                expected=LIVE,
+                now=now,
+                owner=run_token(),
+            )
+            result |= {"state": str(session.state)}
     used = before.state is not SessionState.STARTING
     steps = ["capture", "release"] if used and not before.generation else ["release"]
     if check:
@@ -158,13 +167,16 @@ def release(context: Context, session_id: str, *, check: bool = False) -> dict[s
     if check or not session.live:
         return {"changed": check and session.live, "session": session.to_document()}
     with context.store.transaction() as tx:
-        session = sessions.move_to(
-            tx,
-            session_id=session_id,
-            state=SessionState.CLOSED,
-            expected=frozenset({SessionState.CLOSING}),
-            now=context.clock.now(),
-        )
+        now = context.clock.now()
+        with session_change(tx, context, session_id, action="session.release", now=now) as result:
+            session = sessions.move_to(
+                tx,
+                session_id=session_id,
+                state=SessionState.CLOSED,
+                expected=frozenset({SessionState.CLOSING}),
+                now=now,
+            )
+            result |= {"state": str(session.state), "generation": session.generation}
     return {"changed": True, "session": session.to_document()}
 
 

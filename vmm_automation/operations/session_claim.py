@@ -12,6 +12,7 @@ from vmm_automation.model.names import check_name
 from vmm_automation.model.session import Session, SessionState
 from vmm_automation.model.vm import VmCondition, VmFacts
 from vmm_automation.operations.context import Context
+from vmm_automation.operations.entries import session_change
 from vmm_automation.operations.ownership import run_token
 from vmm_automation.selection.outcome import Choice, Selection
 from vmm_automation.selection.select import select_vm
@@ -119,20 +120,24 @@ def claim(context: Context, request: Request, *, check: bool = False) -> dict[st
 def _take(
     context: Context, request: Request, choice: Choice, *, terminal: str, explanation: dict[str, Any]
 ) -> Session:
+    session_id = f"s-{secrets.token_hex(4)}"
     with context.store.transaction() as tx:
-        session = sessions.claim(
-            tx,
-            session_id=f"s-{secrets.token_hex(4)}",
-            user=request.user,
-            ua=request.ua,
-            version=choice.version,
-            vm=choice.vm,
-            terminal=terminal,
-            explanation=explanation,
-            owner=run_token(),
-            now=context.clock.now(),
-        )
-        vms.mark_dirty(tx, vm=choice.vm, reason=f"session {session.id}", now=context.clock.now())
+        now = context.clock.now()
+        with session_change(tx, context, session_id, action="session.claim", now=now) as result:
+            session = sessions.claim(
+                tx,
+                session_id=session_id,
+                user=request.user,
+                ua=request.ua,
+                version=choice.version,
+                vm=choice.vm,
+                terminal=terminal,
+                explanation=explanation,
+                owner=run_token(),
+                now=now,
+            )
+            vms.mark_dirty(tx, vm=choice.vm, reason=f"session {session.id}", now=now)
+            result |= {"user": session.user, "ua": session.ua, "vm": session.vm, "fence": session.fence}
     return session
 
 

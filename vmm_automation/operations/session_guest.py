@@ -17,6 +17,7 @@ from vmm_automation.model.session import Session, SessionState
 from vmm_automation.model.ua import UaDefinition
 from vmm_automation.operations import ua, user_image
 from vmm_automation.operations.context import Context
+from vmm_automation.operations.entries import image_change, vm_change
 from vmm_automation.operations.session import find
 from vmm_automation.ports import Guest
 from vmm_automation.state import generations, sessions, vms
@@ -122,7 +123,10 @@ def clean(context: Context, guest: Guest, *, check: bool = False) -> dict[str, A
             ua.stop(guest, ua=name)
     user_image.clean(guest)
     with context.store.transaction() as tx:
-        vms.mark_clean(tx, vm=guest.name, reason="cleaned and read back", now=context.clock.now())
+        now = context.clock.now()
+        with vm_change(tx, context, guest.name, action="vm.clean", now=now) as result:
+            vms.mark_clean(tx, vm=guest.name, reason="cleaned and read back", now=now)
+            result |= {"status": "ok"}
     return {"changed": True, "cleaned": guest.name}
 
 
@@ -140,6 +144,12 @@ def _deploy(
     with _spool(context) as spool:
         tar, manifest = context.images.read(generation.archive, into=spool)
         user_image.deploy(guest, tar=tar, manifest=manifest, ua=definition, session=session.id)
+    of, now = {"user": session.user, "ua": session.ua}, context.clock.now()
+    with (
+        context.store.transaction() as tx,
+        image_change(tx, context, **of, action="image.deploy", now=now) as result,
+    ):
+        result |= {"number": generation.number, "session": session.id, "vm": guest.name}
     context.progress(f"Generation {generation.number} of user '{session.user}' is on VM '{guest.name}'")
 
 
@@ -163,12 +173,16 @@ def _capture(
             images=context.images,
             clock=context.clock,
         )
-    with context.store.transaction() as tx:
-        generation = generations.add(
-            tx, generation=user_image.to_generation(manifest, archive), manifest=manifest
-        )
+    generation = user_image.to_generation(manifest, archive)
+    of, now = {"user": session.user, "ua": session.ua}, context.clock.now()
+    with (
+        context.store.transaction() as tx,
+        image_change(tx, context, **of, action="image.capture", now=now) as result,
+    ):
+        generations.add(tx, generation=generation, manifest=manifest)
         if closing:
             sessions.set_generation(tx, session_id=session.id, generation=generation.number)
+        result |= {"number": generation.number, "session": session.id, "digest": generation.root_digest}
     context.progress(
         f"Generation {generation.number} of user '{session.user}' is stored: "
         f"{generation.file_count} paths, {generation.size} bytes, {manifest.consistency}"

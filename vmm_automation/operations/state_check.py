@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from vmm_automation.model.image import Manifest
 from vmm_automation.model.times import from_text
-from vmm_automation.state import schema
+from vmm_automation.state import audit, audit_chain, schema
 from vmm_automation.state.session_rows import LIVE_SQL
 from vmm_automation.state.tables import tables
 
@@ -92,7 +92,7 @@ def check_state(store: Engine) -> dict[str, Any]:
     with store.reading() as tx:
         for sentence, query in _RULES:
             problems += [sentence.format(**row) for row in tx.all(query.replace("<live>", LIVE_SQL))]
-        problems += [*_times(tx), *_documents(tx)]
+        problems += [*_times(tx), *_documents(tx), *_chain(tx)]
         counts = {table.name: _count(tx, table.name) for table in tables()}
     return {
         "engine": store.name,
@@ -138,6 +138,11 @@ def _documents(tx: Snapshot) -> Iterator[str]:
             yield f"{of} has a manifest that cannot be read"
         elif _digest(found["manifest"]) != row["root_digest"]:
             yield f"{of} has a manifest that is not the one it was stored with"
+
+
+def _chain(tx: Snapshot) -> Iterator[str]:
+    found = audit_chain.verify(audit.pages(tx), head=audit.head(tx))
+    yield from (f"audit chain: {finding['why']}" for finding in found["findings"])
 
 
 def _digest(manifest: str) -> str:

@@ -6,9 +6,10 @@ from typing import Any
 
 from vmm_automation.errors import VmmError
 from vmm_automation.model.names import check_name
-from vmm_automation.model.session import SessionState
+from vmm_automation.model.session import Session, SessionState
 from vmm_automation.operations.context import Context
-from vmm_automation.state import events, sessions, suspend_right
+from vmm_automation.operations.entries import session_change
+from vmm_automation.state import sessions, suspend_right
 
 _MAY_SUSPEND = frozenset({SessionState.ACTIVE, SessionState.SUSPENDED})
 
@@ -59,6 +60,7 @@ def _switch(
     check: bool,
 ) -> dict[str, Any]:
     check_name("session", session_id)
+    action = "session.suspend" if to is SessionState.SUSPENDED else "session.resume"
     with context.store.transaction(keep=not check) as tx:
         now = context.clock.now()
         before = session = sessions.get(tx, session_id=session_id)
@@ -69,34 +71,51 @@ def _switch(
             )
         changed = before.state is not to
         if changed:
-            session = sessions.move_to(tx, session_id=session_id, state=to, expected=_MAY_SUSPEND, now=now)
-            events.append(
-                tx,
-                actor=watcher or context.actor,
-                action="session_suspend" if to is SessionState.SUSPENDED else "session_resume",
-                object_name=session_id,
-                result={"state": str(session.state)},
-                now=now,
-            )
+            with session_change(tx, context, session_id, action=action, now=now) as result:
+                session = sessions.move_to(
+                    tx, session_id=session_id, state=to, expected=_MAY_SUSPEND, now=now
+                )
+                result |= {"state": str(session.state), "watcher": watcher, "fence": fence}
     if not check:
-        _act(context, session_id, vm=before.vm, to=to, back_to=before.state)
+        _act(context, intent=session, back_to=before.state)
     return {"changed": changed, "session": session.to_document()}
 
 
-def _act(context: Context, session_id: str, *, vm: str, to: SessionState, back_to: SessionState) -> None:
-    try:
-        if to is SessionState.SUSPENDED:
-            context.hypervisor.pause(vm)
-        else:
-            context.hypervisor.resume(vm)
-    except VmmError:
-        if back_to is not to:
-            with context.store.transaction() as tx:
-                sessions.move_to(
-                    tx,
-                    session_id=session_id,
-                    state=back_to,
-                    expected=frozenset({to}),
-                    now=context.clock.now(),
-                )
-        raise
+def _act(context: Context, *, intent: Session, back_to: SessionState) -> None:
+    """Do what was intended; then look again, for as long as another run intended something else meanwhile.
+
+    The right is checked before and not while the VM is paused, so a run that was slow could pause what a
+    later holder resumed. Whoever acts last looks last, and leaves the VM as the newest intent wants it.
+    """
+    wanted = intent.state
+    while True:
+        try:
+            _bring(context, intent.vm, wanted)
+        except VmmError:
+            _take_back(context, intent=intent, back_to=back_to)
+            raise
+        with context.store.reading() as tx:
+            newest = sessions.get(tx, session_id=intent.id)
+        if newest.state is wanted or newest.state not in _MAY_SUSPEND:
+            return
+        wanted = newest.state
+
+
+def _bring(context: Context, vm: str, wanted: SessionState) -> None:
+    if wanted is SessionState.SUSPENDED:
+        context.hypervisor.pause(vm)
+    else:
+        context.hypervisor.resume(vm)
+
+
+def _take_back(context: Context, *, intent: Session, back_to: SessionState) -> None:
+    """Note that the VM did not follow, unless a later run has noted something else."""
+    with context.store.transaction() as tx:
+        now = context.clock.now()
+        newest = sessions.get(tx, session_id=intent.id)
+        if back_to is intent.state or (newest.state, newest.changed_at) != (intent.state, intent.changed_at):
+            return
+        with session_change(tx, context, intent.id, action="session.take_back", now=now) as result:
+            expected = frozenset({intent.state})
+            sessions.move_to(tx, session_id=intent.id, state=back_to, expected=expected, now=now)
+            result |= {"state": str(back_to)}

@@ -15,6 +15,7 @@ from vmm_automation.errors import Conflict, Partial, UsageError, VmmError
 from vmm_automation.model.names import check_name
 from vmm_automation.model.vm import VmState
 from vmm_automation.operations.context import Context
+from vmm_automation.operations.entries import note_vm, vm_change
 from vmm_automation.operations.vm_work import Work, create, prepare, remove, shut_down, start
 from vmm_automation.state import ledger, sessions, vms
 
@@ -50,6 +51,7 @@ def present(context: Context, names: Sequence[str], *, profile: str, check: bool
             create(work, wanted)
         else:
             start(work)
+            note_vm(context, work.name, action="vm.start")
 
     if not check:
         prepare(context, wanted)
@@ -63,7 +65,11 @@ def started(context: Context, names: Sequence[str], *, check: bool = False) -> d
         vm = context.hypervisor.vm(work.name)
         return "" if vm.state is VmState.RUNNING and vm.ready else "start"
 
-    return _for_each(context, names, plan=plan, act=lambda work, _action: start(work), check=check)
+    def act(work: Work, _action: str) -> None:
+        start(work)
+        note_vm(context, work.name, action="vm.start")
+
+    return _for_each(context, names, plan=plan, act=act, check=check)
 
 
 def stopped(
@@ -78,6 +84,7 @@ def stopped(
 
     def act(work: Work, _action: str) -> None:
         work.phase("shutdown", lambda: shut_down(work, force=force))
+        note_vm(context, work.name, action="vm.stop")
 
     return _for_each(context, names, plan=plan, act=act, check=check)
 
@@ -103,7 +110,7 @@ def rebuilt(
         profile = context.site.profile(context.hypervisor.vm(work.name).profile)
         prepare(context, profile)
         work.phase("remove", lambda: remove(work))
-        create(work, profile)
+        create(work, profile, action="vm.rebuild")
 
     result = _for_each(context, names, plan=plan, act=act, check=check)
     for name, document in result["vms"].items():
@@ -124,8 +131,11 @@ def absent(
     def act(work: Work, _action: str) -> None:
         work.phase("delete", lambda: remove(work))
         with context.store.transaction() as tx:
-            ledger.forget_vm(tx, vm=work.name)
-            vms.forget(tx, vm=work.name)
+            now = context.clock.now()
+            with vm_change(tx, context, work.name, action="vm.delete", now=now) as result:
+                ledger.forget_vm(tx, vm=work.name)
+                vms.forget(tx, vm=work.name)
+                result |= {"status": "ok"}
 
     return _for_each(context, names, plan=plan, act=act, check=check)
 
@@ -150,7 +160,7 @@ def _for_each(
         try:
             with exclusive(work.files.lock, wait=False, what=f"VM '{work.name}'"):
                 if action := plan(work):  # again, now that nobody else can change it
-                    act(work, action)
+                    _act_or_note(work, action, act)
         except VmmError as failure:
             failures[work.name] = failure
 
@@ -164,6 +174,14 @@ def _for_each(
     if failures:
         raise _overall(failures, documents)
     return {"changed": any(actions.values()), "vms": documents}
+
+
+def _act_or_note(work: Work, action: str, act: Callable[[Work, str], None]) -> None:
+    try:
+        act(work, action)
+    except VmmError as failure:
+        note_vm(work.context, work.name, action=f"vm.{action}", failure=failure)
+        raise
 
 
 def _overall(failures: dict[str, VmmError], documents: dict[str, dict[str, Any]]) -> VmmError:

@@ -28,6 +28,7 @@ from vmm_automation.model.times import to_text
 from vmm_automation.model.vm import Vm, VmProfile, VmState
 from vmm_automation.operations.base_image import acceleration
 from vmm_automation.operations.context import Context
+from vmm_automation.operations.entries import vm_change
 from vmm_automation.state import vms
 
 _NEEDED_MIB = 512  # what one overlay may grow by before an operator notices
@@ -83,8 +84,8 @@ def _image(context: Context, profile: VmProfile) -> BaseImage:
     return ensure_base_image(definition, directory=context.places.base_images, progress=context.progress)[0]
 
 
-def create(work: Work, profile: VmProfile) -> None:
-    """Clone, define and boot a new VM; on failure nothing of it is left."""
+def create(work: Work, profile: VmProfile, *, action: str = "vm.create") -> None:
+    """Clone, define and boot a new VM, noted as ``action``; on failure nothing of it is left."""
     context = work.context
     image = _image(context, profile)
     try:
@@ -92,7 +93,10 @@ def create(work: Work, profile: VmProfile) -> None:
         work.phase("define", lambda: _define(work, profile, image))
         _boot(work)
         with context.store.transaction() as tx:
-            vms.mark_clean(tx, vm=work.name, reason="created", now=context.clock.now())
+            now = context.clock.now()
+            with vm_change(tx, context, work.name, action=action, now=now) as result:
+                vms.mark_clean(tx, vm=work.name, reason="created", now=now)
+                result |= {"status": "ok", "profile": profile.name, "base": image.digest}
     except VmmError as failure:
         failure.details.setdefault("console", work.files.console_tail())
         remove(work)  # nothing half-made stays behind

@@ -7,21 +7,43 @@ so that waiting for another writer lets nothing pass that expired meanwhile.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from vmm_automation.errors import LockHeld, UsageError
+from vmm_automation.errors import UsageError
 from vmm_automation.model.names import check_name
 from vmm_automation.model.times import from_text, to_text
 from vmm_automation.model.watcher import Grant, Privilege
+from vmm_automation.operations.watcher_entry import check_input, watcher_change
+from vmm_automation.operations.watcher_lock import (
+    DEFAULT_LEASE,
+    lock_acquire,
+    lock_break,
+    lock_hand_over,
+    lock_release,
+    lock_renew,
+    lock_show,
+)
 from vmm_automation.ports import Clock
-from vmm_automation.state import events, grants, session_rows, suspend_right
+from vmm_automation.state import grants, session_rows, suspend_right
+from vmm_automation.state.audit import Author
 from vmm_automation.state.store import Store, Tx
 
-DEFAULT_LEASE = timedelta(minutes=5)
-_TEXT_LIMIT = 200
+__all__ = [
+    "DEFAULT_LEASE",
+    "assign",
+    "list_watchers",
+    "lock_acquire",
+    "lock_break",
+    "lock_hand_over",
+    "lock_release",
+    "lock_renew",
+    "lock_show",
+    "revoke",
+    "update",
+]
 _NONE: frozenset[Privilege] = frozenset()
 
 
@@ -34,6 +56,7 @@ def assign(
     privileges: Iterable[Privilege | str],
     duration: timedelta,
     actor: str,
+    door: str = "python",
     reason: str = "",
     idempotent: bool = False,
     check: bool = False,
@@ -48,22 +71,21 @@ def assign(
         NotFound: no such session.
         Conflict: it has ended, or (not ``idempotent``) the Watcher is assigned already.
     """
-    _check_input(session=session, watcher=watcher, actor=actor, reason=reason)
+    check_input(session=session, watchers=(watcher,), actor=actor, reason=reason)
     wanted = _privileges(privileges)
     with store.transaction(keep=not check) as tx:
         now = clock.now()
         grant = Grant(session, watcher, wanted, reason, to_text(now), _end(now, duration))
         session_rows.require_live(tx, session_id=session, doing=f"assign watcher '{watcher}' to")
         present = grants.get_valid(tx, session=session, watcher=watcher, now=now)
+        author = Author(actor, door)
         if not (present and idempotent):
-            grants.assign(tx, grant=grant, actor=actor, now=now)
-            return _granted(tx, grant, action="assign", actor=actor, now=now)
+            return _granted(tx, grant, change=grants.assign, author=author, now=now)
         if from_text(present.expires_at) - from_text(present.granted_at) == duration:
             grant = replace(grant, granted_at=present.granted_at, expires_at=present.expires_at)
         if grant == present:
             return {"changed": False, "grant": present.to_document()}
-        grants.update(tx, grant=grant, actor=actor, now=now)
-        return _granted(tx, grant, action="update", actor=actor, now=now)
+        return _granted(tx, grant, change=grants.update, author=Author(actor, door), now=now)
 
 
 def update(
@@ -73,6 +95,7 @@ def update(
     session: str,
     watcher: str,
     actor: str,
+    door: str = "python",
     add: Iterable[Privilege | str] = _NONE,
     remove: Iterable[Privilege | str] = _NONE,
     extend: timedelta = timedelta(0),
@@ -88,7 +111,7 @@ def update(
         NotFound: no such session, or no valid grant.
         Conflict: the session has ended.
     """
-    _check_input(session=session, watcher=watcher, actor=actor, reason=reason or "")
+    check_input(session=session, watchers=(watcher,), actor=actor, reason=reason or "")
     added, removed = _change(watcher, add=add, remove=remove)
     with store.transaction(keep=not check) as tx:
         now = clock.now()
@@ -102,8 +125,7 @@ def update(
         )
         if grant == present:
             return {"changed": False, "grant": present.to_document()}
-        grants.update(tx, grant=grant, actor=actor, now=now)
-        return _granted(tx, grant, action="update", actor=actor, now=now)
+        return _granted(tx, grant, change=grants.update, author=Author(actor, door), now=now)
 
 
 def revoke(
@@ -113,6 +135,7 @@ def revoke(
     session: str,
     watcher: str,
     actor: str,
+    door: str = "python",
     reason: str = "",
     idempotent: bool = False,
     check: bool = False,
@@ -125,16 +148,19 @@ def revoke(
         InvalidName, UsageError: a name or the reason cannot be used.
         NotFound: no such session, or (not ``idempotent``) no valid grant.
     """
-    _check_input(session=session, watcher=watcher, actor=actor, reason=reason)
+    check_input(session=session, watchers=(watcher,), actor=actor, reason=reason)
     with store.transaction(keep=not check) as tx:
         now = clock.now()
         session_rows.get(tx, session_id=session)
         if idempotent and grants.get_valid(tx, session=session, watcher=watcher, now=now) is None:
             return {"changed": False, "grant": None}
-        held = suspend_right.show(tx, session=session, now=now).holder == watcher
-        grant = grants.revoke(tx, session=session, watcher=watcher, actor=actor, reason=reason, now=now)
-        document = {"grant": grant.to_document(), "released_right": held}
-        return _record(tx, document, action="revoke", of=(session, watcher), actor=actor, now=now)
+        with watcher_change(
+            tx, action="revoke", of=(session, watcher), author=Author(actor, door), now=now
+        ) as result:
+            held = suspend_right.show(tx, session=session, now=now).holder == watcher
+            grant = grants.revoke(tx, session=session, watcher=watcher, actor=actor, reason=reason, now=now)
+            result |= {"grant": grant.to_document(), "released_right": held}
+        return {"changed": True, **result}
 
 
 def list_watchers(store: Store, clock: Clock, *, session: str | None = None) -> dict[str, Any]:
@@ -153,102 +179,14 @@ def list_watchers(store: Store, clock: Clock, *, session: str | None = None) -> 
         return {"grants": [grant.to_document() for grant in found], "right": right.to_document()}
 
 
-def lock_acquire(
-    store: Store,
-    clock: Clock,
-    *,
-    session: str,
-    watcher: str,
-    actor: str,
-    lease: timedelta = DEFAULT_LEASE,
-    check: bool = False,
+def _granted(
+    tx: Tx, grant: Grant, *, change: Callable[..., Grant], author: Author, now: datetime
 ) -> dict[str, Any]:
-    """Take the suspend right of a session, or prolong it for the Watcher that holds it.
-
-    Raises:
-        InvalidName, UsageError, NotFound, Conflict, NotPermitted, LockHeld: see
-            :func:`vmm_automation.state.suspend_right.acquire`.
-    """
-    _check_input(session=session, watcher=watcher, actor=actor, reason="")
-    with store.transaction(keep=not check) as tx:
-        now = clock.now()
-        session_rows.get(tx, session_id=session)
-        before = suspend_right.show(tx, session=session, now=now)
-        right = suspend_right.acquire(tx, session=session, watcher=watcher, lease=lease, now=now)
-        if right == before:
-            return {"changed": False, "right": right.to_document()}
-        document = {"right": right.to_document()}
-        action = "lock.renew" if right.fence == before.fence else "lock.acquire"
-        return _record(tx, document, action=action, of=(session, watcher), actor=actor, now=now)
-
-
-def lock_release(
-    store: Store,
-    clock: Clock,
-    *,
-    session: str,
-    watcher: str,
-    actor: str,
-    idempotent: bool = False,
-    check: bool = False,
-) -> dict[str, Any]:
-    """Give the suspend right back; with ``idempotent``, not holding it is no change.
-
-    Raises:
-        InvalidName, UsageError, NotFound, NotPermitted, LockHeld: see
-            :func:`vmm_automation.state.suspend_right.release`.
-    """
-    _check_input(session=session, watcher=watcher, actor=actor, reason="")
-    with store.transaction(keep=not check) as tx:
-        now = clock.now()
-        session_rows.get(tx, session_id=session)
-        try:
-            right = suspend_right.release(tx, session=session, watcher=watcher, now=now)
-        except LockHeld:
-            if not idempotent:
-                raise
-            present = suspend_right.show(tx, session=session, now=now)
-            return {"changed": False, "right": present.to_document()}
-        document = {"right": right.to_document()}
-        return _record(tx, document, action="lock.release", of=(session, watcher), actor=actor, now=now)
-
-
-def lock_show(store: Store, clock: Clock, *, session: str) -> dict[str, Any]:
-    """Who holds the suspend right of a session now, and until when.
-
-    Raises:
-        InvalidName, NotFound: no such session.
-    """
-    check_name("session", session)
-    with store.reading() as tx:
-        session_rows.get(tx, session_id=session)
-        return {"right": suspend_right.show(tx, session=session, now=clock.now()).to_document()}
-
-
-def _granted(tx: Tx, grant: Grant, *, action: str, actor: str, now: datetime) -> dict[str, Any]:
-    document = {"grant": grant.to_document()}
-    return _record(tx, document, action=action, of=(grant.session, grant.watcher), actor=actor, now=now)
-
-
-def _record(
-    tx: Tx, document: dict[str, Any], *, action: str, of: tuple[str, str], actor: str, now: datetime
-) -> dict[str, Any]:
-    events.append(
-        tx, actor=actor, action=f"watcher.{action}", object_name="/".join(of), result=document, now=now
-    )
-    return {"changed": True, **document}
-
-
-def _check_input(*, session: str, watcher: str, actor: str, reason: str) -> None:
-    check_name("session", session)
-    check_name("watcher", watcher)
-    for kind, text in (("actor", actor), ("reason", reason)):
-        if len(text) > _TEXT_LIMIT or not text.isprintable() or (kind == "actor" and not text):
-            raise UsageError(
-                f"The {kind} must be printable text of at most {_TEXT_LIMIT} characters",
-                hint="vmm watcher --help",
-                details={"kind": kind},
-            )
+    of, action = (grant.session, grant.watcher), change.__name__
+    with watcher_change(tx, action=action, of=of, author=author, now=now) as result:
+        change(tx, grant=grant, actor=author.name, now=now)
+        result |= {"grant": grant.to_document()}
+    return {"changed": True, **result}
 
 
 def _change(

@@ -149,8 +149,38 @@ _EVENTS: Final = (
     """,
 )
 
+_AUDIT: Final = (
+    # what version 1 logged stays in table events; the first entry of the chain takes it over (state/audit.py)
+    # seq is counted by us, without gaps; before_digest, after_digest: '' where the object is absent
+    """
+    CREATE TABLE audit_events (
+        seq BIGINT PRIMARY KEY,
+        at TEXT NOT NULL,
+        actor TEXT NOT NULL,
+        origin TEXT NOT NULL,
+        action TEXT NOT NULL,
+        object TEXT NOT NULL,
+        before_digest TEXT NOT NULL,
+        after_digest TEXT NOT NULL,
+        result TEXT NOT NULL,
+        previous TEXT NOT NULL,
+        hash TEXT NOT NULL
+    )
+    """,
+    # one row: the end of the chain, kept apart so that entries cut off at the end are missed
+    """
+    CREATE TABLE audit_head (
+        name TEXT PRIMARY KEY,
+        seq BIGINT NOT NULL,
+        hash TEXT NOT NULL
+    )
+    """,
+    f"INSERT INTO audit_head (name, seq, hash) VALUES ('events', 0, '{'0' * 64}')",  # noqa: S608 - a constant
+)
+
 #: entry n brings schema version n to n + 1
 MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
     (*_SESSIONS, *_DEPLOYMENTS, *_WATCHERS, *_GENERATIONS, *_EVENTS),
+    _AUDIT,
 )
 VERSION: Final = len(MIGRATIONS)

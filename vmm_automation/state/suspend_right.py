@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from vmm_automation.errors import LockHeld, NotPermitted, UsageError, VmmError
+from vmm_automation.errors import Conflict, LockHeld, NotPermitted, UsageError, VmmError
 from vmm_automation.model.times import to_text
 from vmm_automation.model.watcher import Grant, Privilege, SuspendRight
 from vmm_automation.state import grants
-from vmm_automation.state.session_rows import require_live
+from vmm_automation.state.session_rows import get, require_live
 from vmm_automation.state.store import Snapshot, Tx
 
 _COLUMNS = "session, holder, fence, acquired_at, expires_at"
@@ -63,6 +63,81 @@ def release(tx: Tx, *, session: str, watcher: str, now: datetime) -> SuspendRigh
         doing = f"release the suspend right of session '{session}' for '{watcher}'"
         raise _not_holding(present, watcher=watcher, doing=doing, now=now)
     grants.vacate_right(tx, session=session, holder=watcher)
+    return show(tx, session=session, now=now)
+
+
+def hand_over(
+    tx: Tx,
+    *,
+    session: str,
+    holder: str,
+    to: str,
+    lease: timedelta,
+    now: datetime,
+    fence: int | None = None,
+) -> SuspendRight:
+    """Pass the right from its holder to another Watcher in one step: it is never vacant in between.
+
+    The new turn has a larger fence, and ends ``lease`` from now, at the latest with the grant of ``to``.
+    ``fence`` is the number of the turn that the holder gives away, or None if it kept none.
+
+    Raises:
+        NotFound: no such session.
+        Conflict: it has ended.
+        NotPermitted: the holder does not hold it (any more), or one of the two may not suspend.
+        LockHeld: another Watcher holds it.
+        UsageError: both are the same Watcher, or the lease has no usable length.
+    """
+    doing = f"hand the suspend right over to '{to}' in"
+    require_live(tx, session_id=session, doing=doing)
+    if holder == to:
+        raise UsageError(
+            f"Cannot {doing} session '{session}': '{to}' is the one who hands it over",
+            hint=f"vmm watcher lock renew {session} {to}",
+        )
+    until = _lease_end(lease, now=now)
+    grants.expire_due(tx, session=session, now=now)
+    present = check_holder(tx, session=session, watcher=holder, fence=fence, now=now, action=doing)
+    grant = _require_suspend(tx, session=session, watcher=to, doing="acquire", now=now)
+    right = SuspendRight(
+        session=session,
+        holder=to,
+        fence=present.fence + 1,
+        acquired_at=to_text(now),
+        expires_at=min(until, grant.expires_at),
+    )
+    _write(tx, right, seen_fence=present.fence)
+    return right
+
+
+def break_right(tx: Tx, *, session: str, actor: str, reason: str, now: datetime) -> SuspendRight:
+    """Take the right from whoever holds it, for the operator: it is vacant, and its fence stays.
+
+    Whoever has a valid grant on the session is one of those who compete for the right, not its operator.
+
+    Raises:
+        NotFound: no such session.
+        UsageError: no actor, or no reason.
+        NotPermitted: the actor is a Watcher of the session.
+        Conflict: nobody holds the right.
+    """
+    get(tx, session_id=session)
+    doing = f"break the suspend right of session '{session}'"
+    if not actor.strip() or not reason.strip():
+        raise UsageError(f"Cannot {doing} without saying why", hint="add --reason TEXT")
+    if grants.get_valid(tx, session=session, watcher=actor, now=now):
+        raise NotPermitted(
+            f"Cannot {doing}: '{actor}' is a Watcher of it, and only the operator may",
+            hint=f"vmm watcher lock show {session}",
+            details={"session": session, "actor": actor},
+        )
+    present = show(tx, session=session, now=now)
+    if not grants.vacate_right(tx, session=session, holder=present.holder or "-"):
+        raise Conflict(
+            f"Cannot {doing}: nobody holds it",
+            hint=f"vmm watcher lock show {session}",
+            details={"session": session, "holder": None},
+        )
     return show(tx, session=session, now=now)
 
 

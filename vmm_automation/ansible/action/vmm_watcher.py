@@ -1,4 +1,6 @@
-"""A Watcher of a session: assigned, updated, revoked; the suspend right: lock_acquired, lock_released."""
+"""A Watcher of a session: assigned, updated, revoked; the suspend right: lock_acquired, lock_released,
+lock_handed_over, lock_broken.
+"""
 
 from __future__ import annotations
 
@@ -24,11 +26,15 @@ class ActionModule(VmmAction):
         privileges = text_list(arguments.get("privileges") or [], name="watcher_privileges")
         common: dict[str, Any] = {
             "session": str(arguments["session"]),
-            "watcher": str(arguments["watcher"]),
             "actor": context.actor,
+            "door": context.door,
             "check": check,
         }
         reason = str(arguments.get("reason") or "")
+        if state == "lock_broken":
+            return watcher.lock_break(context.store, context.clock, reason=reason, idempotent=True, **common)
+        common["watcher"] = str(arguments.get("watcher") or "")
+        lease = timedelta(seconds=seconds or _LEASE_S)
         if state == "assigned":
             duration = timedelta(seconds=seconds or _GRANT_S)
             common |= {"privileges": privileges, "duration": duration, "reason": reason, "idempotent": True}
@@ -40,8 +46,10 @@ class ActionModule(VmmAction):
         if state == "revoked":
             return watcher.revoke(context.store, context.clock, reason=reason, idempotent=True, **common)
         if state == "lock_acquired":
-            lease = timedelta(seconds=seconds or _LEASE_S)
             return watcher.lock_acquire(context.store, context.clock, lease=lease, **common)
         if state == "lock_released":
             return watcher.lock_release(context.store, context.clock, idempotent=True, **common)
+        if state == "lock_handed_over":
+            common |= {"to": str(arguments.get("to") or ""), "lease": lease, "idempotent": True}
+            return watcher.lock_hand_over(context.store, context.clock, **common)
         raise UsageError(f"'{state}' is not a state of Watchers", hint="watcher_state=assigned")

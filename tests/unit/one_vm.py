@@ -1,0 +1,82 @@
+"""What tests of operations share: one VM that is not there, and a session on it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from vmm_automation.content import default_site
+from vmm_automation.model.session import SessionState
+from vmm_automation.model.vm import Vm
+from vmm_automation.operations import watcher
+from vmm_automation.operations.context import Context
+from vmm_automation.places import Places
+from vmm_automation.site import Site
+from vmm_automation.state import sessions
+from vmm_automation.state.store import Engine
+
+from .conftest import FakeClock
+
+
+class OneVm:
+    """Implements ``ports.Hypervisor``: whether its one VM runs, and what happens just before it is paused."""
+
+    def __init__(self) -> None:
+        self.runs = True
+        self.before_pause: Callable[[], None] = lambda: None
+
+    def pause(self, name: str) -> None:
+        """Stop it, after what was to come before."""
+        del name
+        meanwhile, self.before_pause = self.before_pause, lambda: None
+        meanwhile()
+        self.runs = False
+
+    def resume(self, name: str) -> None:
+        """Let it run."""
+        del name
+        self.runs = True
+
+    def vms(self) -> list[Vm]:
+        """Not asked for here."""
+        return []
+
+    def vm(self, name: str) -> Vm:
+        """Not asked for here."""
+        raise NotImplementedError(name)
+
+    def add_forward(self, name: str, *, port: int, guest_port: int) -> None:
+        """Not asked for here."""
+
+    def remove_forward(self, name: str, *, port: int) -> None:
+        """Not asked for here."""
+
+
+@pytest.fixture
+def vm() -> OneVm:
+    return OneVm()
+
+
+@pytest.fixture
+def context(live: Engine, clock: FakeClock, tmp_path: Path, vm: OneVm) -> Iterator[Context]:
+    """Active session s-1, whose suspend right bo holds with fence 1."""
+    with live.transaction() as tx:
+        starting = frozenset({SessionState.STARTING})
+        sessions.move_to(tx, session_id="s-1", state=SessionState.ACTIVE, expected=starting, now=clock.now())
+    for name in ("bo", "cy"):
+        watcher.assign(
+            live,
+            clock,
+            session="s-1",
+            watcher=name,
+            privileges=["suspend"],
+            duration=timedelta(hours=1),
+            actor="root",
+        )
+    watcher.lock_acquire(live, clock, session="s-1", watcher="bo", actor="bo")
+    made = Context(site=Site.load(default_site()), places=Places(tmp_path), clock=clock, actor="root")
+    made.__dict__.update(store=live, hypervisor=vm)
+    yield made

@@ -1,0 +1,65 @@
+"""What the audit chain takes as the state of an object: the documents whose digests an entry has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from vmm_automation.state.audit_chain import Document
+from vmm_automation.state.store import Row, Snapshot
+
+Reader = Callable[[Snapshot], Document | None]
+
+
+def session(session_id: str) -> Reader:
+    """A session's row."""
+
+    def read(tx: Snapshot) -> Document | None:
+        return _row(tx.one("SELECT * FROM sessions WHERE id = :id", id=session_id))
+
+    return read
+
+
+def watcher(session_id: str, name: str) -> Reader:
+    """A Watcher's grant on a session, and the session's suspend right."""
+
+    def read(tx: Snapshot) -> Document | None:
+        grant = tx.one(
+            "SELECT * FROM grants WHERE session = :session AND watcher = :watcher",
+            session=session_id,
+            watcher=name,
+        )
+        right = tx.one("SELECT * FROM suspend_rights WHERE session = :session", session=session_id)
+        return {"grant": _row(grant), "right": _row(right)} if grant or right else None
+
+    return read
+
+
+def vm(name: str) -> Reader:
+    """What is known of a VM: its condition, and what is delivered to it."""
+
+    def read(tx: Snapshot) -> Document | None:
+        condition = tx.one("SELECT * FROM vm_conditions WHERE vm = :vm", vm=name)
+        delivered = tx.all("SELECT * FROM deployments WHERE vm = :vm ORDER BY ua, version", vm=name)
+        known = {"condition": _row(condition), "deployments": [dict(row) for row in delivered]}
+        return known if condition or delivered else None
+
+    return read
+
+
+def image(user: str, ua: str) -> Reader:
+    """The newest generation of a user's data."""
+
+    def read(tx: Snapshot) -> Document | None:
+        row = tx.one(
+            "SELECT number, archive, root_digest, fence, session FROM generations"
+            " WHERE user_name = :user AND ua = :ua ORDER BY number DESC LIMIT 1",
+            user=user,
+            ua=ua,
+        )
+        return _row(row)
+
+    return read
+
+
+def _row(row: Row | None) -> Document | None:
+    return dict(row) if row is not None else None
