@@ -12,7 +12,7 @@ from .controller import Controller
 
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT[0-9:.]+Z")
 _OWN = re.compile(r"s-[0-9a-f]{8}(-[0-9a-f]{8})?")
-_COUNTERS = {"archive", "deployed", "fence", "number"}
+_COUNTERS = {"audit", "archive", "deployed", "fence", "number"}
 
 
 def alike(value: Any, key: str = "") -> Any:

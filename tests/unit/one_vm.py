@@ -10,7 +10,7 @@ import pytest
 
 from vmm_automation.content import default_site
 from vmm_automation.model.session import SessionState
-from vmm_automation.model.vm import Vm
+from vmm_automation.model.vm import Vm, VmState
 from vmm_automation.operations import watcher
 from vmm_automation.operations.context import Context
 from vmm_automation.places import Places
@@ -45,8 +45,19 @@ class OneVm:
         return []
 
     def vm(self, name: str) -> Vm:
-        """Not asked for here."""
-        raise NotImplementedError(name)
+        """Running or paused."""
+        return Vm(
+            name=name,
+            domain=f"vmm-local-{name}",
+            uuid="00000000-0000-0000-0000-000000000001",
+            state=VmState.RUNNING if self.runs else VmState.PAUSED,
+            profile="small",
+            base_digest="0" * 64,
+            vcpus=1,
+            memory_mib=256,
+            ssh_port=20001,
+            host_key="ssh-ed25519 AAAA",
+        )
 
     def add_forward(self, name: str, *, port: int, guest_port: int) -> None:
         """Not asked for here."""
