@@ -82,6 +82,16 @@ def bare(site: Controller, base_image: None, tmp_path: Path) -> Controller:
 
 
 @pytest.fixture
+def beside(site: Controller, base_image: None) -> Iterator[Controller]:
+    """A controller with an empty home in which VMs can live, and the base image at hand."""
+    del base_image
+    other = replace(site, home=site.home.with_name("beside"))
+    _borrow_base_images(site.home / "base_images", other.home / "base_images")
+    yield other
+    shutil.rmtree(other.home)
+
+
+@pytest.fixture
 def private_libvirt(site: Controller, base_image: None) -> Iterator[PrivateLibvirt]:
     """A libvirt that a test may kill; ends with all its guests."""
     del base_image

@@ -14,10 +14,10 @@ STEPS = ("syntax", "create", "converge", "idempotence", "verify", "destroy")
 
 
 @pytest.mark.skipif(not MOLECULE.exists(), reason="molecule is not installed")
-def test_scenario_of_role_vm_passes_and_leaves_nothing(site: Controller) -> None:
+def test_scenario_of_role_vm_passes_and_leaves_nothing(beside: Controller) -> None:
     """One VM is made, unchanged by a second run, answers over SSH through the inventory, and is deleted."""
-    own = replace(site, name="molecule", site=REPOSITORY / "molecule" / "default" / "site")
-    path = f"{BIN}:{site.env.get('PATH', '')}"
+    own = replace(beside, name="molecule", site=REPOSITORY / "molecule" / "default" / "site")
+    path = f"{BIN}:{own.env.get('PATH', '')}"
     try:
         done = subprocess.run(
             [MOLECULE, "test"],

@@ -12,7 +12,7 @@ from .controller import REPOSITORY, Controller, Played
 
 #: what makes something anew each time it is asked to; the second run is a change, and says so
 _ANEW = {"vm_rebuild", "image_capture", "image_deploy", "watcher_lock_acquire"}
-_VM, _WATCHER = "vm-3", "wes"
+_VM, _WATCHER, _OTHER = "vm-3", "wes", "ann"
 _DESTROY = {"vm_allow_destroy": True}
 _DESTROY_IMAGE = {"user_image_allow_destroy": True}
 
@@ -103,7 +103,7 @@ def test_session_opened_a_second_time_is_the_same_session(vmm: Controller, radic
 def test_watcher_and_suspension_playbooks_end_in_the_wanted_state_whatever_they_find(
     vmm: Controller, session: str
 ) -> None:
-    """Assign, update, acquire, suspend, resume, release and revoke, each twice."""
+    """Assign, update, acquire, hand over, break, suspend, resume, release and revoke, each twice."""
     who: dict[str, Any] = {"watcher_session": session, "watcher_name": _WATCHER}
     converge(vmm, "watcher_assign", **who, watcher_privileges=["suspend"])
     converge(vmm, "watcher_update", **who, watcher_privileges=["view"])
@@ -111,6 +111,10 @@ def test_watcher_and_suspension_playbooks_end_in_the_wanted_state_whatever_they_
     converge(vmm, "session_suspend", session_id=session, session_watcher=_WATCHER)
     converge(vmm, "session_resume", session_id=session, session_watcher=_WATCHER)
     converge(vmm, "watcher_lock_release", **who)
+    assert vmm.play("watcher_assign", **{**who, "watcher_name": _OTHER}, watcher_privileges=["suspend"]).changed
+    assert vmm.play("watcher_lock_acquire", **who).changed
+    converge(vmm, "watcher_lock_hand_over", **who, watcher_to=_OTHER)
+    converge(vmm, "watcher_lock_break", watcher_session=session, watcher_reason="ann went home")
     converge(vmm, "watcher_revoke", **who)
 
 

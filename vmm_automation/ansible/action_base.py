@@ -150,8 +150,6 @@ def _chain_end(context: Context, *, check: bool) -> dict[str, Any]:
     """The end of the audit chain after a task that may have added to it; a dry run kept nothing."""
     if check:
         return {"audit": None}
-    if "store" not in context.__dict__:  # never opened
-        return {}
     with context.store.reading() as tx:
         return {"audit": audit.head(tx).to_document()}
 
