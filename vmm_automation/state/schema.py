@@ -178,9 +178,23 @@ _AUDIT: Final = (
     f"INSERT INTO audit_head (name, seq, hash) VALUES ('events', 0, '{'0' * 64}')",  # noqa: S608 - a constant
 )
 
+_LIVES: Final = (
+    # starts_at: '' is from the grant on; token_hash: '' where the Watcher was given none
+    "ALTER TABLE grants ADD COLUMN starts_at TEXT NOT NULL DEFAULT ''",
+    "ALTER TABLE grants ADD COLUMN token_hash TEXT NOT NULL DEFAULT ''",
+    "ALTER TABLE grant_history ADD COLUMN starts_at TEXT NOT NULL DEFAULT ''",
+    # when the right became vacant other than by its end; '' while it is held
+    "ALTER TABLE suspend_rights ADD COLUMN vacated_at TEXT NOT NULL DEFAULT ''",
+    # the Watcher who suspended it; '' for the operator
+    "ALTER TABLE sessions ADD COLUMN suspended_by TEXT NOT NULL DEFAULT ''",
+    # when its user was last known to use it; '' where that was never told
+    "ALTER TABLE sessions ADD COLUMN seen_at TEXT NOT NULL DEFAULT ''",
+)
+
 #: entry n brings schema version n to n + 1
 MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
     (*_SESSIONS, *_DEPLOYMENTS, *_WATCHERS, *_GENERATIONS, *_EVENTS),
     _AUDIT,
+    _LIVES,
 )
 VERSION: Final = len(MIGRATIONS)
