@@ -69,6 +69,9 @@ class Hypervisor(Protocol):
     def resume(self, name: str) -> None:
         """Let the guest's CPUs run again; no change if they run already."""
 
+    def forwards(self, name: str) -> dict[int, int] | None:
+        """Ports of 127.0.0.1 that lead to ports of a running guest; None where there is no way to ask."""
+
     def add_forward(self, name: str, *, port: int, guest_port: int) -> None:
         """Forward 127.0.0.1:port of the hypervisor to a TCP port of the guest. Raises PortTaken."""
 

@@ -47,11 +47,17 @@ class Acceleration(StrEnum):
 
 @dataclass(frozen=True)
 class Policies:
-    """What holds for the whole site; ``…_s`` are seconds."""
+    """What holds for the whole site; ``…_s`` are seconds, 0 of a session's limits is none."""
 
     suspend_lease_s: int = 300
     ssh_deadline_s: int = 300
     acceleration: Acceleration = Acceleration.AUTO
+    resume_on_lease_end: bool = False
+    resume_grace_s: int = 0
+    session_idle_s: int = 0
+    session_max_s: int = 0
+    sessions_per_user: int = 0
+    claim_deadline_s: int = 900
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -101,8 +102,8 @@ def begin_session(state: Path, *, session: str) -> None:
     now = datetime.now(UTC)
     with SqliteStore.open(state) as store, store.transaction() as tx:
         vms.mark_clean(tx, vm="vm-1", now=now)
-        what = {"user": "ann", "ua": "radicale", "version": "3.2.3", "vm": "vm-1", "terminal": "desktop"}
-        sessions.claim(tx, session_id=session, explanation={}, owner="", now=now, **what)
+        what: dict[str, Any] = {"user": "ann", "ua": "radicale", "version": "3.2.3", "vm": "vm-1"}
+        sessions.claim(tx, session_id=session, terminal="desktop", explanation={}, owner="", now=now, **what)
 
 
 def test_libvirt_that_is_not_there_is_said_so(bare: Controller, tmp_path: Path) -> None:

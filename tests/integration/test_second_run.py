@@ -95,6 +95,9 @@ def test_session_opened_a_second_time_is_the_same_session(vmm: Controller, radic
     wanted: dict[str, Any] = {"session_user": "tea", "session_ua": "radicale", "session_vm": radicale[0]}
     opened = converge(vmm, "session_open", **wanted).result["session"]
     assert vmm.play("session_open", **wanted).result["session"] == opened
+    vmm.virsh("suspend", f"vmm-{vmm.name}-{opened['vm']}")
+    converge(vmm, "reconcile")
+    assert vmm.virsh("domstate", f"vmm-{vmm.name}-{opened['vm']}").strip() == "running"
     converge(vmm, "session_close", session_id=opened["id"])
     assert len(vmm("image", "list", "--user", "tea").result["generations"]) == 1
     assert vmm.condition(radicale[0]) == "clean"
@@ -110,8 +113,11 @@ def test_watcher_and_suspension_playbooks_end_in_the_wanted_state_whatever_they_
     converge(vmm, "watcher_lock_acquire", **who)
     converge(vmm, "session_suspend", session_id=session, session_watcher=_WATCHER)
     converge(vmm, "session_resume", session_id=session, session_watcher=_WATCHER)
+    assert vmm.play("session_touch", session_id=session).changed
     converge(vmm, "watcher_lock_release", **who)
-    assert vmm.play("watcher_assign", **{**who, "watcher_name": _OTHER}, watcher_privileges=["suspend"]).changed
+    assert vmm.play(
+        "watcher_assign", **{**who, "watcher_name": _OTHER}, watcher_privileges=["suspend"]
+    ).changed
     assert vmm.play("watcher_lock_acquire", **who).changed
     converge(vmm, "watcher_lock_hand_over", **who, watcher_to=_OTHER)
     converge(vmm, "watcher_lock_break", watcher_session=session, watcher_reason="ann went home")

@@ -179,7 +179,14 @@ class WatchersMachine(RuleBasedStateMachine):
     def _claim(self, tx: Tx, name: str) -> int:
         now = self.clock.now()
         vms.mark_clean(tx, vm="vm-1", now=now)
-        asked = {"user": "ann", "ua": "cal", "version": "1", "vm": "vm-1", "terminal": "t", "owner": ""}
+        asked: dict[str, Any] = {
+            "user": "ann",
+            "ua": "cal",
+            "version": "1",
+            "vm": "vm-1",
+            "terminal": "t",
+            "owner": "",
+        }
         user = f"ann-{self.number}"  # another one, so that it is the VM's seat that is taken
         return sessions.claim(tx, session_id=name, explanation={}, now=now, **{**asked, "user": user}).fence
 

@@ -124,7 +124,7 @@ class LibvirtHypervisor:
         flags = libvirt.VIR_DOMAIN_AFFECT_CONFIG
         if domain.isActive():
             flags |= libvirt.VIR_DOMAIN_AFFECT_LIVE
-        xml = domain_xml.record_xml(_replaced(record, ready=True))
+        xml = domain_xml.record_xml(replace(record, ready=True))
         with self._translated(f"mark VM '{name}' ready"):
             domain.setMetadata(
                 libvirt.VIR_DOMAIN_METADATA_ELEMENT, xml, _METADATA_PREFIX, domain_xml.NAMESPACE, flags
@@ -169,6 +169,15 @@ class LibvirtHypervisor:
             if domain.state()[0] == libvirt.VIR_DOMAIN_PAUSED:
                 domain.resume()
 
+    def forwards(self, name: str) -> dict[int, int] | None:
+        """Ports of 127.0.0.1 that lead to ports of a running guest; None where there is no QEMU to ask."""
+        try:
+            return domain_xml.parse_forwards(self._monitor(name, "info usernet"))
+        except TaskFailed as failed:
+            if failed.details.get("code") == libvirt.VIR_ERR_NO_SUPPORT:
+                return None
+            raise
+
     def add_forward(self, name: str, *, port: int, guest_port: int) -> None:
         """Forward 127.0.0.1:port of the hypervisor to a TCP port of the guest.
 
@@ -197,7 +206,7 @@ class LibvirtHypervisor:
             raise NotFound(f"VM '{name}' is not of site '{self.site}'", hint="vmm vm list")
         with self._translated(f"redefine VM '{name}'"):
             xml = domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE | libvirt.VIR_DOMAIN_XML_SECURE)
-            self._connection.defineXML(domain_xml.with_record(xml, _replaced(record, ssh_port=ssh_port)))
+            self._connection.defineXML(domain_xml.with_record(xml, replace(record, ssh_port=ssh_port)))
 
     def _domain(self, name: str) -> libvirt.virDomain:
         check_name("VM", name)
@@ -285,11 +294,6 @@ def _port_taken(port: int, reason: str) -> PortTaken:
         hint="leave the port out, and a free one is chosen",
         details={"port": port},
     )
-
-
-def _replaced(record: VmRecord, *, ready: bool | None = None, ssh_port: int | None = None) -> VmRecord:
-    changed = record if ready is None else replace(record, ready=ready)
-    return changed if ssh_port is None else replace(changed, ssh_port=ssh_port)
 
 
 def _dotted(version: int) -> str:

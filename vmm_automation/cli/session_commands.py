@@ -13,7 +13,7 @@ from vmm_automation.cli.door import Door, Reply, fields, operation, table
 
 @click.group("session")
 def command() -> None:
-    """Sessions: open, list, show, suspend, resume, close.
+    """Sessions: open, list, show, touch, suspend, resume, close.
 
     Example: vmm session open --user ada --ua radicale --terminal desktop
     """
@@ -81,6 +81,19 @@ def show(door: Door, session: str) -> Reply:
     shown["suspend right"] = found["right"]["holder"]
     lines = [f"  {line}" for line in _why(found["selection"])]
     return Reply({"session": found}, "\n".join([fields(shown), "selection:", *lines]))
+
+
+@operation(command, "touch", changes=True)
+@_session
+def touch(door: Door, session: str) -> Reply:
+    """Say that a session is in use: its idle time begins anew.
+
+    Example: vmm session touch s-1a2b3c4d
+    """
+    from vmm_automation.operations.session import touch
+
+    done = touch(door.context, session, check=door.check)
+    return Reply({"session": done["session"]}, f"Session {session} is in use", changed=done["changed"])
 
 
 @operation(command, "suspend", changes=True)

@@ -90,6 +90,8 @@ class UaDefinition:
     user_data: UserData = UserData()
     requirements: Requirements = Requirements()
     start_deadline_s: int = 120
+    session_idle_s: int | None = None
+    session_max_s: int | None = None
 
     def version(self, wanted: str | None = None) -> UaVersion:
         """The wanted version, or the newest.

@@ -15,6 +15,7 @@ from vmm_automation.operations.context import Context
 from vmm_automation.operations.entries import vm_change
 from vmm_automation.ports import Guest
 from vmm_automation.state import ledger, sessions
+from vmm_automation.trace import point
 
 _ALL = ("vms", "all", "")
 
@@ -81,7 +82,9 @@ def active(
             _note(context, guest, ua_id, wanted.version, DeploymentState.FAILED, reason=failure.message)
         raise
     if not check:
+        point("ua.install.activated")
         _note_active(context, guest, ua_id=ua_id, version=wanted.version, digest=bundle.digest)
+        point("ua.install.recorded")
     return _per_vm(guest, done)
 
 

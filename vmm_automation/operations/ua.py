@@ -26,6 +26,7 @@ from vmm_automation.operations import ua_scripts
 from vmm_automation.operations.ua_plans import plan_install, plan_remove, with_restart
 from vmm_automation.operations.ua_reports import GuestStatus, UaOnGuest, changes, parse_status, raise_failure
 from vmm_automation.ports import Guest
+from vmm_automation.trace import point
 
 #: bytes that must stay free in a guest after a delivery
 _RESERVE = 16 << 20
@@ -89,6 +90,7 @@ def _install(
     if "deliver" in actions:
         _require_space(guest, seen, bundle=bundle, what=f"UA '{definition.id}' {version.version}")
         guest.put(bundle.path, ua_scripts.incoming_path(definition.id, bundle.digest))
+        point("ua.install.sent")
     script = ua_scripts.install_script(
         definition.id,
         version=version.version,

@@ -20,7 +20,7 @@ from vmm_automation.errors import ArtifactInvalid, GuestUnreachable, TaskFailed
 from vmm_automation.images.archive import ArchivePolicy, read_archive, shown
 from vmm_automation.images.borg import BorgStore, archive_name
 from vmm_automation.images.layers import below_home, declared, exclude_patterns, layer_of, outermost
-from vmm_automation.images.manifest import to_generation, verify
+from vmm_automation.images.manifest import verify
 from vmm_automation.model.image import Manifest
 from vmm_automation.model.times import to_text
 from vmm_automation.model.ua import UaDefinition
@@ -32,17 +32,7 @@ from vmm_automation.operations.user_image_scripts import (
     printed,
 )
 from vmm_automation.ports import Clock, Guest, GuestResult
-
-__all__ = [
-    "ImagePlan",
-    "capture",
-    "clean",
-    "deploy",
-    "plan_capture",
-    "plan_clean",
-    "plan_deploy",
-    "to_generation",
-]
+from vmm_automation.trace import point
 
 _SESSION_ACCOUNT = SessionAccount()
 _DIFFERENT = 5
@@ -106,7 +96,9 @@ def capture(
             files=read_archive(tar, policy=policy, layer=lambda path: layer_of(layers, path)),
         )
         archive = archive_name(user=user, ua=ua.id, number=number, session=session)
+        point("image.capture.fetched")
         images.write(archive, tar=tar, manifest=manifest)
+        point("image.capture.stored")
     return manifest, archive
 
 
@@ -169,6 +161,7 @@ def deploy(
         entries=manifest.files,
     )
     guest.put(tar, account.archive(operation))
+    point("image.deploy.sent")
     result = guest.run(script)
     doing = (
         f"deploy generation {manifest.generation} of {manifest.user}/{manifest.ua} for session '{session}'"

@@ -30,6 +30,7 @@ from vmm_automation.operations.base_image import acceleration
 from vmm_automation.operations.context import Context
 from vmm_automation.operations.entries import vm_change
 from vmm_automation.state import vms
+from vmm_automation.trace import point
 
 _NEEDED_MIB = 512  # what one overlay may grow by before an operator notices
 _START_ATTEMPTS = 3
@@ -90,13 +91,17 @@ def create(work: Work, profile: VmProfile, *, action: str = "vm.create") -> None
     image = _image(context, profile)
     try:
         work.phase("disk", lambda: _make_disk(work, image))
+        point("vm.create.disk")
         work.phase("define", lambda: _define(work, profile, image))
+        point("vm.create.defined")
         _boot(work)
+        point("vm.create.answers")
         with context.store.transaction() as tx:
             now = context.clock.now()
             with vm_change(tx, context, work.name, action=action, now=now) as result:
                 vms.mark_clean(tx, vm=work.name, reason="created", now=now)
                 result |= {"status": "ok", "profile": profile.name, "base": image.digest}
+        point("vm.create.recorded")
     except VmmError as failure:
         failure.details.setdefault("console", work.files.console_tail())
         remove(work)  # nothing half-made stays behind
@@ -119,6 +124,7 @@ def _define(work: Work, profile: VmProfile, image: BaseImage) -> None:
         authorized_keys=(ensure_key(work.ssh),),
     )
     write_seed(work.files.seed, identity=identity)
+    point("vm.create.seed")
     record = VmRecord(
         site=context.site.name,
         name=work.name,
@@ -166,6 +172,7 @@ def start(work: Work) -> None:
 def _boot(work: Work) -> None:
     hypervisor = work.context.hypervisor
     work.phase("start", lambda: _start_on_a_free_port(work))
+    point("vm.boot.started")
     vm = hypervisor.vm(work.name)
     deadline_s = work.context.site.policies.ssh_deadline_s
     try:
@@ -222,6 +229,9 @@ def remove(work: Work) -> None:
     if vm:
         forget_connection(work.ssh, vm)
         work.context.hypervisor.destroy(work.name)
+        point("vm.remove.destroyed")
         work.context.hypervisor.undefine(work.name)
+        point("vm.remove.undefined")
     distrust(work.ssh, domain_name(site=work.context.site.name, vm=work.name))
     work.files.remove()
+    point("vm.remove.removed")

@@ -58,6 +58,8 @@ def ua_from_mapping(name: str, document: Document, *, where: str) -> tuple[UaDef
             **_tuples(requirements.get("terminal", {})), **_tuples(requirements.get("vm", {}))
         ),
         start_deadline_s=document.get("start_deadline_s", 120),
+        session_idle_s=document.get("session_idle_s"),
+        session_max_s=document.get("session_max_s"),
     ), []
 
 

@@ -19,6 +19,7 @@ from typing import Any, Final
 from vmm_automation.model.times import to_text
 from vmm_automation.state.audit_chain import Document, Head, canonical, digest, hash_of
 from vmm_automation.state.store import Row, Snapshot, Tx, Value
+from vmm_automation.trace import point
 
 _PAGE: Final = 500
 _HIDDEN: Final = "(hidden)"
@@ -75,7 +76,9 @@ def append(
         "after": digest(after),
         "result": without_secrets(result),
     }
-    return _write(tx, event, last)
+    end = _write(tx, event, last)
+    point("audit.appended")
+    return end
 
 
 @contextmanager

@@ -74,7 +74,7 @@ def update(tx: Tx, *, grant: Grant, actor: str, now: datetime) -> Grant:
     )
     _remember(tx, grant, change="updated", actor=actor, reason=grant.reason, at=to_text(now))
     if Privilege.SUSPEND not in grant.privileges:
-        vacate_right(tx, session=grant.session, holder=grant.watcher)
+        vacate_right(tx, session=grant.session, holder=grant.watcher, at=to_text(now))
     else:  # a right does not outlive the grant that it rests on
         tx.execute(
             "UPDATE suspend_rights SET expires_at = :until"
@@ -155,14 +155,16 @@ def history(tx: Snapshot, *, session: str) -> list[Row]:
     )
 
 
-def vacate_right(tx: Tx, *, session: str, holder: str) -> bool:
-    """Take the suspend right from a holder; False if it does not hold it."""
+def vacate_right(tx: Tx, *, session: str, holder: str, at: str) -> bool:
+    """Take the suspend right from a holder; False if it does not hold it. Vacant since ``at``, or its end."""
     return bool(
         tx.execute(
-            "UPDATE suspend_rights SET holder = '', acquired_at = '', expires_at = ''"
+            "UPDATE suspend_rights SET holder = '', acquired_at = '', expires_at = '',"
+            " vacated_at = CASE WHEN expires_at < :at THEN expires_at ELSE :at END"
             " WHERE session = :session AND holder = :holder",
             session=session,
             holder=holder,
+            at=at,
         )
     )
 
@@ -174,7 +176,7 @@ def _end(tx: Tx, grant: Grant, *, change: str, actor: str, reason: str, at: str)
         watcher=grant.watcher,
     )
     _remember(tx, grant, change=change, actor=actor, reason=reason, at=at)
-    vacate_right(tx, session=grant.session, holder=grant.watcher)
+    vacate_right(tx, session=grant.session, holder=grant.watcher, at=at)
 
 
 def _remember(tx: Tx, grant: Grant, *, change: str, actor: str, reason: str, at: str) -> None:

@@ -6,7 +6,10 @@ Times are text (``model/times.py``), so that comparing text compares times. Docu
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
+
+from vmm_automation.trace import point
 
 #: stands for an integer key that the engine numbers, growing and never reused
 IDENTITY: Final = "<identity>"
@@ -198,3 +201,11 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
     _LIVES,
 )
 VERSION: Final = len(MIGRATIONS)
+
+
+def bring_up(define: Callable[[str], None], *, version: int) -> None:
+    """Make the tables of ``version`` those of the newest, statement by statement."""
+    for statements in MIGRATIONS[version:]:
+        for statement in statements:
+            define(statement)
+    point("state.migrate.defined")

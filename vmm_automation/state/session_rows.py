@@ -85,4 +85,6 @@ def _session(row: Row) -> Session:
         generation=row["generation"],
         explanation=json.loads(row["explanation"]),
         reason=row["reason"],
+        suspended_by=row["suspended_by"],
+        seen_at=row["seen_at"],
     )

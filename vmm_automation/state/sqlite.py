@@ -208,9 +208,7 @@ def _use_write_ahead_log(tx: _SqliteTx) -> None:
 def _migrate(tx: _SqliteTx) -> None:
     with _block(tx, begin="BEGIN IMMEDIATE", end="COMMIT"):
         version = _version(tx)  # again: another process may have been faster
-        for statements in schema.MIGRATIONS[version:]:
-            for statement in statements:
-                tx.define(statement)
+        schema.bring_up(tx.define, version=version)
         tx.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
         tx.execute(f"PRAGMA user_version = {schema.VERSION}")
 

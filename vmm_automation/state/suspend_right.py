@@ -62,7 +62,7 @@ def release(tx: Tx, *, session: str, watcher: str, now: datetime) -> SuspendRigh
     if present.holder != watcher:
         doing = f"release the suspend right of session '{session}' for '{watcher}'"
         raise _not_holding(present, watcher=watcher, doing=doing, now=now)
-    grants.vacate_right(tx, session=session, holder=watcher)
+    grants.vacate_right(tx, session=session, holder=watcher, at=to_text(now))
     return show(tx, session=session, now=now)
 
 
@@ -132,7 +132,7 @@ def break_right(tx: Tx, *, session: str, actor: str, reason: str, now: datetime)
             details={"session": session, "actor": actor},
         )
     present = show(tx, session=session, now=now)
-    if not grants.vacate_right(tx, session=session, holder=present.holder or "-"):
+    if not grants.vacate_right(tx, session=session, holder=present.holder or "-", at=to_text(now)):
         raise Conflict(
             f"Cannot {doing}: nobody holds it",
             hint=f"vmm watcher lock show {session}",
@@ -152,6 +152,27 @@ def show(tx: Snapshot, *, session: str, now: datetime) -> SuspendRight:
         if grant and Privilege.SUSPEND in grant.privileges:
             return right
     return SuspendRight(session=session, holder="", fence=right.fence, acquired_at="", expires_at="")
+
+
+def vacant_since(tx: Snapshot, *, session: str, now: datetime) -> str | None:
+    """When the last lease ended, by its end or before it; None while somebody holds the right.
+
+    An empty text where nobody ever held it, or that was not noted.
+    """
+    if show(tx, session=session, now=now).holder:
+        return None
+    query = "SELECT holder, expires_at, vacated_at FROM suspend_rights WHERE session = :session"
+    row = tx.one(query, session=session)
+    if row is None:
+        return ""
+    return str(min(row["expires_at"], to_text(now)) if row["holder"] else row["vacated_at"])
+
+
+def end_lease(tx: Tx, *, session: str, now: datetime) -> None:
+    """Write down that a lease whose end has passed is over; a clock that goes back does not revive it."""
+    row = tx.one("SELECT holder FROM suspend_rights WHERE session = :session", session=session)
+    if row and row["holder"] and not show(tx, session=session, now=now).holder:
+        grants.vacate_right(tx, session=session, holder=row["holder"], at=to_text(now))
 
 
 def check_holder(
@@ -185,7 +206,7 @@ def _write(tx: Tx, right: SuspendRight, *, seen_fence: int) -> None:
         f"INSERT INTO suspend_rights ({_COLUMNS})"  # noqa: S608 - a constant
         " VALUES (:session, :holder, :fence, :acquired_at, :expires_at)"
         " ON CONFLICT (session) DO UPDATE SET holder = excluded.holder, fence = excluded.fence,"
-        " acquired_at = excluded.acquired_at, expires_at = excluded.expires_at"
+        " acquired_at = excluded.acquired_at, expires_at = excluded.expires_at, vacated_at = ''"
         " WHERE suspend_rights.fence = :seen",
         session=right.session,
         holder=right.holder,

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from vmm_automation.ansible.action_base import VmmAction, text_list
-from vmm_automation.errors import UsageError, error_from_document
-from vmm_automation.operations import session, session_claim, suspension
+from vmm_automation.errors import Partial, UsageError, error_from_document
+from vmm_automation.operations import reconcile, session, session_claim, suspension
 from vmm_automation.operations.context import Context
 
 _Step = Callable[[Context, dict[str, Any], bool], dict[str, Any]]
@@ -22,6 +22,37 @@ class ActionModule(VmmAction):
         if state not in _STEPS:
             raise UsageError(f"'{state}' is not a step of a session", hint="session_state=open")
         return _STEPS[state](context, arguments, check)
+
+
+def _reconciled(context: Context, arguments: dict[str, Any], check: bool) -> dict[str, Any]:
+    names = text_list(arguments.get("vms") or [], name="session_vms")
+    return reconcile.reconcile(context, vms=names, check=check)
+
+
+def _found(context: Context, arguments: dict[str, Any], check: bool) -> dict[str, Any]:
+    """The session and its VM, brought together; refused if there is no guest to do anything in."""
+    name = str(arguments["session"])
+    seen = reconcile.reconcile_session(context, name, check=check)
+    found = session.find(context, name)
+    reconcile.require_guest(found, seen, doing="reach")
+    return {"changed": False, "session": found.to_document()}
+
+
+def _failures(_context: Context, arguments: dict[str, Any], _check: bool) -> dict[str, Any]:
+    """Fail with the one failure of a reconciliation, or with all of them as one."""
+    failures = list(arguments.get("failures") or [])
+    for done in arguments.get("results") or []:
+        if done.get("failed"):
+            error = done.get("vmm_error") or {"message": str(done.get("msg")), "hint": "vmm reconcile"}
+            failures.append({**done["item"], "error": error})
+    if len(failures) == 1:
+        raise error_from_document(failures[0]["error"])
+    raise Partial(
+        f"{len(failures)} sessions or VMs could not be brought together, first {failures[0]['vm']}: "
+        f"{failures[0]['error']['message']}",
+        hint=failures[0]["error"]["hint"],
+        details={"failures": failures},
+    )
 
 
 def _claimed(context: Context, arguments: dict[str, Any], check: bool) -> dict[str, Any]:
@@ -68,15 +99,16 @@ def _suspension(verb: str) -> _Step:
 
 
 _STEPS: dict[str, _Step] = {
-    "reconciled": lambda context, _arguments, check: session.reconcile(context, check=check),
-    "found": lambda context, arguments, _check: {
-        "changed": False,
-        "session": session.find(context, str(arguments["session"])).to_document(),
-    },
+    "reconciled": _reconciled,
+    "found": _found,
     "claimed": _claimed,
     "active": _active,
     "abandoned": _abandoned,
     "failed": _failed,
+    "reported": _failures,
+    "touched": lambda context, arguments, check: session.touch(
+        context, str(arguments["session"]), check=check
+    ),
     "closing": lambda context, arguments, check: session.begin_close(
         context, str(arguments["session"]), discard=bool(arguments.get("discard", False)), check=check
     ),
