@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -14,6 +15,7 @@ from vmm_automation.operations import audit_log, suspension, watcher
 from vmm_automation.operations.context import Context
 from vmm_automation.operations.reconcile import reconcile
 from vmm_automation.operations.session_abandon import find
+from vmm_automation.site import Site
 
 from .conftest import FakeClock
 from .one_vm import OneVm, context, vm
@@ -22,11 +24,15 @@ __all__ = ["context", "vm"]
 Ending = Callable[[Context, FakeClock], None]
 
 
-def with_policies(context: Context, **policies: int) -> Context:
-    site = replace(context.site, policies=replace(context.site.policies, **policies))
+def with_site(context: Context, site: Site) -> Context:
     made = replace(context, site=site)
     made.__dict__.update(store=context.store, hypervisor=context.hypervisor)
     return made
+
+
+def with_policies(context: Context, **policies: Any) -> Context:
+    site = replace(context.site, policies=replace(context.site.policies, **policies))
+    return with_site(context, site)
 
 
 @pytest.fixture

@@ -113,11 +113,12 @@ def test_session_on_a_vm_that_is_off_says_so_and_is_not_handed_out(context: Cont
     off(context, vm)
     reconcile(context)
     assert find(context, "s-1").reason == "its VM 'vm-1' is stopped"
-    for refused in (
+    refusals: list[Callable[[], object]] = [
         lambda: suspension.suspend(context, "s-1", watcher="bo"),
         lambda: suspension.resume(context, "s-1"),
         lambda: session.begin_close(context, "s-1"),
-    ):
+    ]
+    for refused in refusals:
         with pytest.raises(Conflict) as caught:
             refused()
         assert caught.value.hint == "vmm vm start vm-1"

@@ -27,7 +27,7 @@ def used() -> Counter[str]:
             if isinstance(node, ast.Call) and ast.unparse(node.func) in {"point", "trace.point"}:
                 (argument,) = node.args
                 assert isinstance(argument, ast.Constant), f"{path}:{node.lineno}"
-                names[argument.value] += 1
+                names[str(argument.value)] += 1
     return names
 
 

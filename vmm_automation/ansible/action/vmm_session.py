@@ -38,21 +38,27 @@ def _found(context: Context, arguments: dict[str, Any], check: bool) -> dict[str
     return {"changed": False, "session": found.to_document()}
 
 
-def _failures(_context: Context, arguments: dict[str, Any], _check: bool) -> dict[str, Any]:
-    """Fail with the one failure of a reconciliation, or with all of them as one."""
+def _reported(_context: Context, arguments: dict[str, Any], _check: bool) -> dict[str, Any]:
+    """Fail with what could not be reconciled, several as one; no change if there is nothing."""
     failures = list(arguments.get("failures") or [])
     for done in arguments.get("results") or []:
-        if done.get("failed"):
-            error = done.get("vmm_error") or {"message": str(done.get("msg")), "hint": "vmm reconcile"}
+        if error := done.get("vmm_error") or _crash(done):
             failures.append({**done["item"], "error": error})
+    if not failures:
+        return {"changed": False}
     if len(failures) == 1:
         raise error_from_document(failures[0]["error"])
+    first = failures[0]
     raise Partial(
-        f"{len(failures)} sessions or VMs could not be brought together, first {failures[0]['vm']}: "
-        f"{failures[0]['error']['message']}",
-        hint=failures[0]["error"]["hint"],
+        f"{len(failures)} differences of sessions and VMs are left, first on '{first['vm']}': "
+        f"{first['error']['message']}",
+        hint=first["error"].get("hint") or "vmm reconcile",
         details={"failures": failures},
     )
+
+
+def _crash(done: dict[str, Any]) -> dict[str, Any]:
+    return {"message": str(done.get("msg")), "hint": "vmm reconcile"} if done.get("exception") else {}
 
 
 def _claimed(context: Context, arguments: dict[str, Any], check: bool) -> dict[str, Any]:
@@ -105,7 +111,7 @@ _STEPS: dict[str, _Step] = {
     "active": _active,
     "abandoned": _abandoned,
     "failed": _failed,
-    "reported": _failures,
+    "reported": _reported,
     "touched": lambda context, arguments, check: session.touch(
         context, str(arguments["session"]), check=check
     ),
