@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from vmm_automation.errors import Conflict
 from vmm_automation.model.session import SessionState
 from vmm_automation.state import sessions, vms
 from vmm_automation.state.store import Store
@@ -68,6 +69,28 @@ def claim_and_end(state: RealState, number: int) -> list[tuple[str, int]]:
     return won
 
 
+def claim_as_one_user(state: RealState, number: int) -> bool:
+    """Each has a VM and a UA of its own, so that only the limit of the one user stands in the way."""
+    with state.open() as store, store.transaction() as tx:
+        try:
+            sessions.claim(
+                tx,
+                session_id=f"s-{number}",
+                user="ann",
+                ua=f"ua-{number}",
+                version="1",
+                vm=f"vm-{number}",
+                terminal="t",
+                explanation={},
+                owner="",
+                now=now(),
+                user_limit=3,
+            )
+        except Conflict:
+            return False
+    return True
+
+
 def open_new_state(state: RealState, _number: int) -> int:
     with state.open() as store, store.transaction() as tx:
         return vms.next_fence(tx)
@@ -129,3 +152,11 @@ def test_process_killed_inside_a_transaction_leaves_no_trace(real_state: RealSta
             assert sessions.list_sessions(snapshot) == []
             assert {str(condition) for condition in vms.conditions(snapshot).values()} == {"clean"}
     assert len([result for result in race(claim_once, real_state, processes=4) if result]) == 4
+
+
+def test_one_user_never_gets_more_sessions_than_allowed(real_state: RealState) -> None:
+    """Sixteen at once, three allowed: exactly three have one."""
+    make_clean(real_state, *(f"vm-{number}" for number in range(PROCESSES)))
+    assert sum(race(claim_as_one_user, real_state)) == 3
+    with real_state.open() as store, store.reading() as snapshot:
+        assert len(sessions.list_sessions(snapshot, live_only=True)) == 3

@@ -22,7 +22,7 @@ from vmm_automation.operations import forwards
 from vmm_automation.operations.context import Context
 from vmm_automation.operations.entries import session_change
 from vmm_automation.operations.ownership import is_given_up, run_token
-from vmm_automation.operations.reconcile import reconcile_session, require_guest
+from vmm_automation.operations.reconcile import observe, require_guest
 from vmm_automation.operations.session_abandon import abandon, find
 from vmm_automation.state import sessions
 from vmm_automation.trace import point
@@ -112,9 +112,9 @@ def begin_close(
     Raises:
         Conflict: another run closes it, or (not ``discard``) its VM does not run; nothing was changed.
     """
-    seen = reconcile_session(context, session_id, check=check)
-    if not discard:
-        require_guest(find(context, session_id), seen, doing="close")
+    session = find(context, session_id)
+    if not discard:  # what state and VM disagree on is of no matter here: both are brought to one end
+        require_guest(session, observe(context, session.vm), doing="close")
     with context.store.transaction(keep=not check) as tx:
         before = sessions.get(tx, session_id=session_id)
         if not before.live:

@@ -76,9 +76,9 @@ _RULES = (
     ),
 )
 _TIMES = (
-    ("sessions", "id", ("created_at", "changed_at")),
+    ("sessions", "id", ("created_at", "changed_at", "seen_at")),
     ("grants", "session", ("granted_at", "expires_at")),
-    ("suspend_rights", "session", ("acquired_at", "expires_at")),
+    ("suspend_rights", "session", ("acquired_at", "expires_at", "vacated_at")),
 )
 
 
