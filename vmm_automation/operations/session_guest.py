@@ -217,6 +217,7 @@ def _capture(
             images=context.images,
             clock=context.clock,
         )
+    point("image.capture.stored")
     generation = to_generation(manifest, archive)
     of, now = {"user": session.user, "ua": session.ua}, context.clock.now()
     with (

@@ -96,9 +96,7 @@ def capture(
             files=read_archive(tar, policy=policy, layer=lambda path: layer_of(layers, path)),
         )
         archive = archive_name(user=user, ua=ua.id, number=number, session=session)
-        point("image.capture.fetched")
         images.write(archive, tar=tar, manifest=manifest)
-        point("image.capture.stored")
     return manifest, archive
 
 
@@ -250,6 +248,7 @@ def _fetch_archive(
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     if digest != made["sha256"]:
         _fail(guest, doing=doing, reason="the tar changed on its way to the controller")
+    point("image.capture.fetched")
     return made["consistency"]
 
 
