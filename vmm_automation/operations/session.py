@@ -19,8 +19,10 @@ from vmm_automation.errors import Conflict, NotFound, PortTaken
 from vmm_automation.model.names import check_name
 from vmm_automation.model.session import LIVE, Session, SessionState
 from vmm_automation.model.vm import VmCondition, VmState
+from vmm_automation.model.watcher import Privilege
 from vmm_automation.operations.context import Context
 from vmm_automation.operations.entries import session_change
+from vmm_automation.operations.identity import require_privilege
 from vmm_automation.operations.ownership import is_cut_off, run_token
 from vmm_automation.operations.session_claim import facts
 from vmm_automation.state import sessions
@@ -126,6 +128,7 @@ def begin_close(
 
     Raises:
         Conflict: another run closes it, or (not ``discard``) its VM does not run; nothing was changed.
+        NotPermitted: neither an operator nor a Watcher with *end*.
     """
     check_name("session", session_id)
     if not discard:
@@ -134,13 +137,16 @@ def begin_close(
         before = sessions.get(tx, session_id=session_id)
         if not before.live:
             return {"changed": False, "session": before.to_document(), "steps": []}
+        now = context.clock.now()
+        require_privilege(
+            tx, context.identity, session=session_id, privilege=Privilege.END, action="close", now=now
+        )
         if before.state is SessionState.CLOSING and before.owner and not is_cut_off(before.owner):
             raise Conflict(
                 f"Session '{session_id}' is being closed by another run",
                 hint=f"vmm session show {session_id}",
                 details={"session": session_id, "owner": before.owner},
             )
-        now = context.clock.now()
         with session_change(tx, context, session_id, action="session.close", now=now) as result:
             session = sessions.move_to(
                 tx,

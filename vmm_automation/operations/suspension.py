@@ -9,6 +9,7 @@ from vmm_automation.model.names import check_name
 from vmm_automation.model.session import Session, SessionState
 from vmm_automation.operations.context import Context
 from vmm_automation.operations.entries import session_change
+from vmm_automation.operations.identity import require_switch
 from vmm_automation.state import sessions, suspend_right
 
 _MAY_SUSPEND = frozenset({SessionState.ACTIVE, SessionState.SUSPENDED})
@@ -64,8 +65,11 @@ def _switch(
     with context.store.transaction(keep=not check) as tx:
         now = context.clock.now()
         before = session = sessions.get(tx, session_id=session_id)
+        verb = "suspend" if to is SessionState.SUSPENDED else "resume"
+        watcher = require_switch(
+            tx, context.identity, session=session_id, watcher=watcher, action=verb, now=now
+        )
         if watcher is not None:
-            verb = "suspend" if to is SessionState.SUSPENDED else "resume"
             suspend_right.check_holder(
                 tx, session=session_id, watcher=watcher, fence=fence, now=now, action=verb
             )
