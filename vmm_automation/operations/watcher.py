@@ -105,7 +105,7 @@ def assign(
         grant = _as_asked(asked, terms, present=present, now=now)
         make = (token or who.access.tokens_required) and not grant.token_hash
         if grant == present and not make:
-            return {"changed": False, "grant": present.to_document()}
+            return {"changed": False, "grant": _document(present, now=now)}
         change = grants.update if present else grants.assign
         given = _Token(wanted=make, deliver=deliver, check=check)
         return _granted(tx, grant, change=change, who=who, now=now, token=given)
@@ -156,7 +156,7 @@ def update(
             reason=present.reason if reason is None else reason,
         )
         if grant == present and not new_token:
-            return {"changed": False, "grant": present.to_document()}
+            return {"changed": False, "grant": _document(present, now=now)}
         given = _Token(wanted=new_token, deliver=deliver, check=check)
         return _granted(tx, grant, change=grants.update, who=who, now=now, token=given)
 
@@ -195,7 +195,7 @@ def revoke(
             grant = grants.revoke(
                 tx, session=session, watcher=watcher, actor=who.name, reason=reason, now=now
             )
-            result |= {"grant": grant.to_document(), "released_right": held}
+            result |= {"grant": _document(grant, now=now), "released_right": held}
         return {"changed": True, **result}
 
 
@@ -209,11 +209,15 @@ def list_watchers(store: Store, clock: Clock, *, session: str | None = None) -> 
     with store.reading() as tx:
         now = clock.now()
         if session is None:
-            return {"grants": _listed(grants.list_grants(tx, now=now, started=False), now=now)}
+            return {
+                "grants": [
+                    _document(grant, now=now) for grant in grants.list_grants(tx, now=now, started=False)
+                ]
+            }
         session_rows.get(tx, session_id=check_name("session", session))
         found = grants.list_grants(tx, session=session, now=now, started=False)
         right = suspend_right.show(tx, session=session, now=now)
-        return {"grants": _listed(found, now=now), "right": right.to_document()}
+        return {"grants": [_document(grant, now=now) for grant in found], "right": right.to_document()}
 
 
 def history(store: Store, *, session: str) -> dict[str, Any]:
@@ -233,8 +237,8 @@ def history(store: Store, *, session: str) -> dict[str, Any]:
     }
 
 
-def _listed(found: Iterable[Grant], *, now: datetime) -> list[dict[str, Any]]:
-    return [{**grant.to_document(), "valid": grant.valid_at(to_text(now))} for grant in found]
+def _document(grant: Grant, *, now: datetime) -> dict[str, Any]:
+    return {**grant.to_document(), "valid": grant.valid_at(to_text(now))}
 
 
 def _as_asked(asked: Grant, terms: Terms, *, present: Grant | None, now: datetime) -> Grant:
@@ -261,7 +265,7 @@ def _granted(
     of, action = (grant.session, grant.watcher), change.__name__
     with watcher_change(tx, action=action, of=of, author=who.author, now=now) as result:
         change(tx, grant=grant, actor=who.name, now=now)
-        result |= {"grant": grant.to_document()}
+        result |= {"grant": _document(grant, now=now)}
     if told and token.deliver:  # the last step: a grant is not kept if its token goes nowhere
         if told["token"]:
             token.deliver(told["token"])
