@@ -15,13 +15,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vmm_automation.errors import NotFound, TerminalInvalid
+from vmm_automation.model.access import Access, access_errors, access_from
 from vmm_automation.model.names import check_name
 from vmm_automation.model.state_url import parse_state_url
 from vmm_automation.model.terminal import TerminalProfile
@@ -73,6 +74,7 @@ class Site:
     uri: str = "auto"
     policies: Policies = Policies()
     state_url: str = ""
+    access: Access = field(default_factory=Access)
 
     @classmethod
     def load(cls, directory: Path) -> Site:
@@ -93,7 +95,8 @@ class Site:
                 hint=f"ls {directory.parent}",
                 details={"directory": str(directory)},
             ) from missing
-        errors = errors or errors_of("site", document, where="site.yml") or _state_errors(document)
+        errors = errors or errors_of("site", document, where="site.yml")
+        errors = errors or [*_state_errors(document), *_access_errors(document)]
         if errors or document is None:
             raise invalid_from(errors, what=f"Site '{directory}'", hint=f"$EDITOR {file}")
         policies = dict(document.get("policies", {}))
@@ -104,6 +107,7 @@ class Site:
             uri=document.get("uri", "auto"),
             policies=Policies(**policies),
             state_url=document.get("state", {}).get("url", ""),
+            access=access_from(document.get("access", {})),
         )
 
     @property
@@ -226,6 +230,11 @@ def _state_errors(document: Mapping[str, Any] | None) -> list[str]:
     if not url.has_secret:
         return []
     return [located("site.yml", ("state", "url"), "has a password in it: put that into ~/.pgpass")]
+
+
+def _access_errors(document: Mapping[str, Any] | None) -> list[str]:
+    found = access_errors((document or {}).get("access", {}))
+    return [located("site.yml", ("access", *path), text) for path, text in found]
 
 
 def _build_base_image(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -38,6 +39,8 @@ def fill(store: Engine, clock: FakeClock) -> None:
             duration=timedelta(hours=1),
             actor="root",
         )
+    later: dict[str, Any] = {"privileges": ["view"], "starts": timedelta(hours=1), "token": True}
+    watcher.assign(store, clock, session="s-live", watcher="di", actor="root", **later)
     watcher.lock_acquire(store, clock, session="s-live", watcher="bo", actor="root")
     watcher.revoke(store, clock, session="s-live", watcher="cy", actor="root")
     with pytest.raises(ZeroDivisionError), store.transaction() as tx:  # PostgreSQL leaves out a number

@@ -94,6 +94,7 @@ def test_history_tells_who_when_and_what(live: Engine, clock: FakeClock) -> None
         "watcher": "bo",
         "change": "revoked",
         "privileges": "view",
+        "starts_at": "",
         "expires_at": grant.expires_at,
         "reason": "done",
         "actor": "cy",

@@ -100,6 +100,12 @@ def require_guest(session: Session, seen: Seen, *, doing: str) -> None:
         )
 
 
+def is_to_be_closed(tx: Snapshot, context: Context, session: Session) -> bool:
+    """Whether its closing was cut off, or a limit of time has passed, so that reconciling closes it."""
+    judged = _judge(tx, context, session)
+    return bool(judged.overdue) or (judged.given_up and session.state is SessionState.CLOSING)
+
+
 def _judge(tx: Snapshot, context: Context, session: Session, *, limits: bool = True) -> Judged:
     now, policies = context.clock.now(), context.site.policies
     working = session.state in {SessionState.STARTING, SessionState.CLOSING}

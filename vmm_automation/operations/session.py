@@ -18,13 +18,16 @@ from vmm_automation.adapters import endpoint as endpoints
 from vmm_automation.adapters.disks import port_is_free
 from vmm_automation.errors import Conflict, NotFound, PortTaken
 from vmm_automation.model.session import LIVE, Session, SessionState
+from vmm_automation.model.watcher import Privilege
 from vmm_automation.operations import forwards
 from vmm_automation.operations.context import Context
 from vmm_automation.operations.entries import session_change
+from vmm_automation.operations.identity import require_privilege
 from vmm_automation.operations.ownership import is_given_up, run_token
-from vmm_automation.operations.reconcile import observe, require_guest
+from vmm_automation.operations.reconcile import is_to_be_closed, observe, require_guest
 from vmm_automation.operations.session_abandon import abandon, find
 from vmm_automation.state import sessions
+from vmm_automation.state.store import Tx
 from vmm_automation.trace import point
 
 __all__ = ["abandon", "activate", "begin_close", "find", "release", "require_port", "touch"]
@@ -111,6 +114,7 @@ def begin_close(
 
     Raises:
         Conflict: another run closes it, or (not ``discard``) its VM does not run; nothing was changed.
+        NotPermitted: neither an operator nor a Watcher with *end*.
     """
     session = find(context, session_id)
     if not discard:  # what state and VM disagree on is of no matter here: both are brought to one end
@@ -121,6 +125,7 @@ def begin_close(
             return {"changed": False, "session": before.to_document(), "steps": []}
         now = context.clock.now()
         _require_no_other_closing(context, before, now=now)
+        _require_may_close(tx, context, before, now=now)
         with session_change(tx, context, session_id, action="session.close", now=now) as result:
             session = sessions.move_to(
                 tx,
@@ -162,6 +167,14 @@ def release(context: Context, session_id: str, *, check: bool = False) -> dict[s
             result |= {"state": str(session.state), "generation": session.generation}
     point("session.release.recorded")
     return {"changed": True, "session": session.to_document()}
+
+
+def _require_may_close(tx: Tx, context: Context, session: Session, *, now: datetime) -> None:
+    """A person needs the privilege; what a limit of the site ends, or a run began, is decided already."""
+    if not is_to_be_closed(tx, context, session):
+        require_privilege(
+            tx, context.identity, session=session.id, privilege=Privilege.END, action="close", now=now
+        )
 
 
 def _require_no_other_closing(context: Context, session: Session, *, now: datetime) -> None:

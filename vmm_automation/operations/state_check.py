@@ -74,10 +74,16 @@ _RULES = (
         " ON grants.session = suspend_rights.session AND watcher = holder"
         " WHERE suspend_rights.expires_at > grants.expires_at ORDER BY suspend_rights.session",
     ),
+    (
+        "the suspend right of session '{session}' is older than the start of the grant of watcher '{holder}'",
+        "SELECT suspend_rights.session, holder FROM suspend_rights JOIN grants"
+        " ON grants.session = suspend_rights.session AND watcher = holder"
+        " WHERE suspend_rights.acquired_at < grants.starts_at ORDER BY suspend_rights.session",
+    ),
 )
 _TIMES = (
     ("sessions", "id", ("created_at", "changed_at", "seen_at")),
-    ("grants", "session", ("granted_at", "expires_at")),
+    ("grants", "session", ("granted_at", "starts_at", "expires_at")),
     ("suspend_rights", "session", ("acquired_at", "expires_at", "vacated_at")),
 )
 

@@ -9,6 +9,7 @@ from vmm_automation.model.session import SessionState
 from vmm_automation.operations.context import Context
 from vmm_automation.operations.entries import session_change
 from vmm_automation.operations.follow import IN_USE, follow
+from vmm_automation.operations.identity import require_switch
 from vmm_automation.operations.reconcile import reconcile_session, require_guest
 from vmm_automation.operations.session_abandon import find
 from vmm_automation.state import sessions, suspend_right
@@ -61,11 +62,15 @@ def _switch(
     check: bool,
 ) -> dict[str, Any]:
     verb = "suspend" if to is SessionState.SUSPENDED else "resume"
+    _require_allowed(context, session_id, watcher=watcher, action=verb)
     seen = reconcile_session(context, session_id, check=check)
     require_guest(find(context, session_id), seen, doing=verb)
     with context.store.transaction(keep=not check) as tx:
         now = context.clock.now()
         before = session = sessions.get(tx, session_id=session_id)
+        watcher = require_switch(
+            tx, context.identity, session=session_id, watcher=watcher, action=verb, now=now
+        )
         if watcher is not None:
             suspend_right.check_holder(
                 tx, session=session_id, watcher=watcher, fence=fence, now=now, action=verb
@@ -88,3 +93,11 @@ def _switch(
         follow(context, intent=session, before=before)
         point("session.switch.acted")
     return {"changed": changed, "session": session.to_document()}
+
+
+def _require_allowed(context: Context, session_id: str, *, watcher: str | None, action: str) -> None:
+    """Who may not is told so before anything is put right for them; it is asked again where it counts."""
+    with context.store.reading() as tx:
+        sessions.get(tx, session_id=check_name("session", session_id))
+        now = context.clock.now()
+        require_switch(tx, context.identity, session=session_id, watcher=watcher, action=action, now=now)

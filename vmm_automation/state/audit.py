@@ -33,14 +33,19 @@ _INSERT: Final = """
 
 @dataclass(frozen=True)
 class Author:
-    """Who acts, and through which door: ``cli``, ``playbook``, ``awx`` or ``python``."""
+    """Who acts, and through which door: ``cli``, ``playbook``, ``awx`` or ``python``.
+
+    ``user`` is who the system says is there, whatever name was given; '' where it was not asked.
+    """
 
     name: str
     door: str = "python"
+    user: str = ""
 
     def origin(self) -> Document:
-        """Where from: this host and process."""
-        return {"host": socket.gethostname(), "pid": os.getpid(), "door": self.door}
+        """Where from: this host and process, and its user."""
+        origin = {"host": socket.gethostname(), "pid": os.getpid(), "door": self.door}
+        return {**origin, "user": self.user} if self.user else origin
 
 
 @dataclass

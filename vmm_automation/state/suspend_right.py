@@ -225,20 +225,25 @@ def _write(tx: Tx, right: SuspendRight, *, seen_fence: int) -> None:
 
 
 def _require_suspend(tx: Snapshot, *, session: str, watcher: str, doing: str, now: datetime) -> Grant:
-    grant = grants.get_valid(tx, session=session, watcher=watcher, now=now)
-    if grant and Privilege.SUSPEND in grant.privileges:
+    grant = grants.get_present(tx, session=session, watcher=watcher, now=now)
+    early = grant is not None and not grant.valid_at(to_text(now))
+    if grant and Privilege.SUSPEND in grant.privileges and not early:
         return grant
     target = f"session '{session}'" if doing != "acquire" else f"the suspend right of session '{session}'"
     lacks = "lacks the privilege 'suspend'" if grant else "has no valid grant on it"
-    mend = (
-        f"update {session} {watcher} --add suspend"
-        if grant
-        else f"assign {session} {watcher} --privilege suspend"
-    )
+    mend = f"assign {session} {watcher} --privilege suspend"
+    if grant and early:
+        lacks, mend = f"has a grant that starts only at {grant.starts_at}", f"list {session}"
+    elif grant:
+        mend = f"update {session} {watcher} --add suspend"
     raise NotPermitted(
         f"Cannot {doing} {target}: watcher '{watcher}' {lacks}",
         hint=f"vmm watcher {mend}",
-        details={"session": session, "watcher": watcher, "missing": "suspend" if grant else "grant"},
+        details={
+            "session": session,
+            "watcher": watcher,
+            "missing": "suspend" if grant and not early else "grant",
+        },
     )
 
 

@@ -16,6 +16,10 @@ _Step = Callable[[Context, dict[str, Any], bool], dict[str, Any]]
 class ActionModule(VmmAction):
     """``vmm_session: {state: claimed, user: ada, ua: radicale, terminal: desktop}``."""
 
+    def needs_token(self, arguments: dict[str, Any]) -> bool:
+        """Suspending, resuming and closing may be a Watcher's."""
+        return arguments.get("state") in _BY_WATCHERS
+
     def perform(self, context: Context, arguments: dict[str, Any], *, check: bool) -> dict[str, Any]:
         """See :mod:`vmm_automation.operations.session`."""
         state = str(arguments.get("state"))
@@ -104,6 +108,7 @@ def _suspension(verb: str) -> _Step:
     return step
 
 
+_BY_WATCHERS = frozenset({"closing", "suspended", "resumed"})
 _STEPS: dict[str, _Step] = {
     "reconciled": _reconciled,
     "found": _found,
