@@ -1,8 +1,9 @@
 """The audit chain in the state: what was done, by whom, from where, to what, with what result.
 
 An entry is written in the transaction of the change it tells of: both are kept, or neither. The end of
-the chain is one row of its own, written first, so that writers of an engine that has several wait for
-each other and no number is given twice. :mod:`vmm_automation.state.audit_chain` has the form of an entry.
+the chain is one row of its own. A store has one writer at a time, so that no number is given twice; the
+entry's number is its key, and the end moves from where it was seen, should an engine ever allow two.
+:mod:`vmm_automation.state.audit_chain` has the form of an entry.
 """
 
 from __future__ import annotations
@@ -67,9 +68,8 @@ def append(
     after: Document | None = None,
 ) -> Head:
     """Add an entry; ``before`` and ``after`` are what the object was and is, kept as digests only."""
-    tx.execute("UPDATE audit_head SET seq = seq + 1 WHERE name = 'events'")
     last = head(tx)
-    if last.seq == 1:
+    if last.seq == 0:
         last = _take_over(tx, last)
     event = {
         "at": to_text(now),
@@ -180,14 +180,13 @@ def _take_over(tx: Tx, last: Head) -> Head:
             "after": "",
             "result": without_secrets(json.loads(row["result"])),
         }
-        done = _write(tx, event, last)
-        last = Head(seq=done.seq + 1, hash=done.hash)
+        last = _write(tx, event, last)
     return last
 
 
 def _write(tx: Tx, event: Document, last: Head) -> Head:
-    """``last`` has the number that this entry gets, and the hash of the entry before."""
-    event = {"seq": last.seq, **event, "previous": last.hash}
+    """Add an entry behind ``last``."""
+    event = {"seq": last.seq + 1, **event, "previous": last.hash}
     event["hash"] = hash_of(event)
     values = {key: event[key] for key in ("seq", "at", "actor", "action", "object", "before", "after")}
     tx.execute(
@@ -198,12 +197,14 @@ def _write(tx: Tx, event: Document, last: Head) -> Head:
         previous=event["previous"],
         hash=event["hash"],
     )
-    tx.execute(
-        "UPDATE audit_head SET seq = :seq, hash = :hash WHERE name = 'events'",
-        seq=last.seq,
+    moved = tx.execute(
+        "UPDATE audit_head SET seq = :seq, hash = :hash WHERE name = 'events' AND seq = :seen",
+        seq=event["seq"],
         hash=event["hash"],
+        seen=last.seq,
     )
-    return Head(seq=last.seq, hash=event["hash"])
+    assert moved, "the store has two writers at a time"
+    return Head(seq=event["seq"], hash=event["hash"])
 
 
 def _document(row: Row) -> Document:

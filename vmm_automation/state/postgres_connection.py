@@ -17,6 +17,7 @@ from psycopg.rows import dict_row
 from vmm_automation.errors import StateUnusable, Timeout
 from vmm_automation.state import schema
 from vmm_automation.state.postgres_failures import LOCK_NOT_AVAILABLE, in_our_words
+from vmm_automation.state.seen_rows import SeenRows
 
 if TYPE_CHECKING:
     from vmm_automation.model.state_url import StateUrl
@@ -48,18 +49,25 @@ class PostgresTx:
     def __init__(self, connection: psycopg.Connection[dict[str, Any]], url: StateUrl) -> None:
         self.connection = connection
         self.url = url
+        self._seen = SeenRows()
 
     def execute(self, sql: str, /, **values: Value) -> int:
         """See :class:`vmm_automation.state.store.Tx`."""
+        self._seen.forget()
         return self._run(sql, values).rowcount
 
     def one(self, sql: str, /, **values: Value) -> Row | None:
         """See :class:`vmm_automation.state.store.Snapshot`."""
-        return self._run(sql, values).fetchone()
+        rows = self.all(sql, **values)
+        return rows[0] if rows else None
 
     def all(self, sql: str, /, **values: Value) -> list[Row]:
         """See :class:`vmm_automation.state.store.Snapshot`."""
-        return list(self._run(sql, values).fetchall())
+        rows = self._seen.get(sql, values)
+        if rows is None:
+            rows = list(self._run(sql, values).fetchall())
+            self._seen.keep(sql, values, rows)
+        return rows
 
     def define(self, statement: str, /) -> None:
         """See :class:`vmm_automation.state.store.SchemaTx`."""
