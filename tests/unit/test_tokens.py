@@ -137,7 +137,7 @@ def test_verb_of_a_watcher_needs_the_token_of_the_grant(
 def _other_session(store: Engine, clock: FakeClock) -> str:
     with store.transaction() as tx:
         vms.mark_clean(tx, vm="vm-2", now=clock.now())
-        names: dict[str, Any] = {"session_id": "s-2", "user": "zoe", "ua": "cal", "version": "1", "vm": "vm-2"}
+        names: Any = {"session_id": "s-2", "user": "zoe", "ua": "cal", "version": "1", "vm": "vm-2"}
         sessions.claim(tx, **names, terminal="t", explanation={}, owner="", now=clock.now())
     made = assign(store, clock, "bo", session="s-2", token=True)
     return str(made["token"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from vmm_automation.model.names import check_name
-from vmm_automation.model.session import SessionState
+from vmm_automation.model.session import Session, SessionState
 from vmm_automation.operations.context import Context
 from vmm_automation.operations.entries import session_change
 from vmm_automation.operations.follow import IN_USE, follow
@@ -13,6 +13,7 @@ from vmm_automation.operations.identity import require_switch
 from vmm_automation.operations.reconcile import reconcile_session, require_guest
 from vmm_automation.operations.session_abandon import find
 from vmm_automation.state import sessions, suspend_right
+from vmm_automation.state.store import Tx
 from vmm_automation.trace import point
 
 
@@ -66,33 +67,38 @@ def _switch(
     seen = reconcile_session(context, session_id, check=check)
     require_guest(find(context, session_id), seen, doing=verb)
     with context.store.transaction(keep=not check) as tx:
-        now = context.clock.now()
-        before = session = sessions.get(tx, session_id=session_id)
-        watcher = require_switch(
-            tx, context.identity, session=session_id, watcher=watcher, action=verb, now=now
-        )
-        if watcher is not None:
-            suspend_right.check_holder(
-                tx, session=session_id, watcher=watcher, fence=fence, now=now, action=verb
-            )
-        changed = before.state is not to
-        if changed:
-            with session_change(tx, context, session_id, action=f"session.{verb}", now=now) as result:
-                session = sessions.move_to(
-                    tx,
-                    session_id=session_id,
-                    state=to,
-                    expected=IN_USE,
-                    now=now,
-                    reason=before.reason,
-                    suspended_by=(watcher or "") if to is SessionState.SUSPENDED else "",
-                )
-                result |= {"state": str(session.state), "watcher": watcher, "fence": fence}
+        before = sessions.get(tx, session_id=session_id)
+        session = _intend(tx, context, before, watcher=watcher, fence=fence, to=to)
     if not check:
         point("session.switch.recorded")
         follow(context, intent=session, before=before)
         point("session.switch.acted")
-    return {"changed": changed, "session": session.to_document()}
+    return {"changed": before.state is not to, "session": session.to_document()}
+
+
+def _intend(
+    tx: Tx, context: Context, before: Session, *, watcher: str | None, fence: int | None, to: SessionState
+) -> Session:
+    """Check the holder of the right and record what is wanted, in the one transaction of the caller."""
+    now, suspends = context.clock.now(), to is SessionState.SUSPENDED
+    verb = "suspend" if suspends else "resume"
+    watcher = require_switch(tx, context.identity, session=before.id, watcher=watcher, action=verb, now=now)
+    if watcher is not None:
+        suspend_right.check_holder(tx, session=before.id, watcher=watcher, fence=fence, now=now, action=verb)
+    if before.state is to:
+        return before
+    with session_change(tx, context, before.id, action=f"session.{verb}", now=now) as result:
+        session = sessions.move_to(
+            tx,
+            session_id=before.id,
+            state=to,
+            expected=IN_USE,
+            now=now,
+            reason=before.reason,
+            suspended_by=(watcher or "") if suspends else "",
+        )
+        result |= {"state": str(session.state), "watcher": watcher, "fence": fence}
+    return session
 
 
 def _require_allowed(context: Context, session_id: str, *, watcher: str | None, action: str) -> None:
