@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from vmm_automation.model.vm import Vm
+if TYPE_CHECKING:
+    from vmm_automation.model.vm import Vm
 
 
 class Clock(Protocol):

@@ -38,7 +38,7 @@ COMMANDS = [
 ]
 #: those that run a playbook, each some seconds
 PLAYBOOKS = [
-    "vm create NAME",
+    "session open --user NAME --ua radicale",
     "session close NAME",
 ]
 

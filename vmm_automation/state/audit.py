@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -45,7 +44,7 @@ class Author:
 
     def origin(self) -> Document:
         """Where from: this host and process, and its user."""
-        origin = {"host": socket.gethostname(), "pid": os.getpid(), "door": self.door}
+        origin = {"host": os.uname().nodename, "pid": os.getpid(), "door": self.door}
         return {**origin, "user": self.user} if self.user else origin
 
 
