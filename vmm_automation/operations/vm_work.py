@@ -37,6 +37,8 @@ _START_ATTEMPTS = 3
 _SHUTDOWN_S = 90.0
 _ASK_AGAIN_S = 5.0  # a guest that is still booting answers over SSH before it hears its power button
 _POLL_S = 0.25
+_STUCK = "BUG: soft lockup"  # what Linux says of a processor that did nothing else for 20 s
+_REVIVALS = 2
 
 
 @dataclass
@@ -94,7 +96,7 @@ def create(work: Work, profile: VmProfile, *, action: str = "vm.create") -> None
         point("vm.create.disk")
         work.phase("define", lambda: _define(work, profile, image))
         point("vm.create.defined")
-        _boot(work)
+        _boot(work, fresh=True)
         point("vm.create.answers")
         with context.store.transaction() as tx:
             now = context.clock.now()
@@ -164,12 +166,14 @@ def start(work: Work) -> None:
     vm = work.context.hypervisor.vm(work.name)
     if vm.state is VmState.PAUSED:
         work.phase("resume", lambda: work.context.hypervisor.resume(work.name))
+    fresh = vm.state in {VmState.STOPPED, VmState.CRASHED}
     if vm.state is VmState.CRASHED:
         work.phase("destroy", lambda: work.context.hypervisor.destroy(work.name))
-    _boot(work)
+    _boot(work, fresh=fresh)
 
 
-def _boot(work: Work) -> None:
+def _boot(work: Work, *, fresh: bool) -> None:
+    """Start and wait; with ``fresh`` the guest has nothing in memory yet, and may be started once more."""
     hypervisor = work.context.hypervisor
     work.phase("start", lambda: _start_on_a_free_port(work))
     point("vm.boot.started")
@@ -178,13 +182,45 @@ def _boot(work: Work) -> None:
     try:
         work.phase(
             "ssh",
-            lambda: wait_until_ready(work.ssh, vm, clock=work.context.clock, deadline_s=deadline_s),
+            lambda: wait_until_ready(
+                work.ssh,
+                vm,
+                clock=work.context.clock,
+                deadline_s=deadline_s,
+                on_silence=Revival(work).attempt if fresh else _leave,
+            ),
         )
     except VmmError as failure:
         failure.details["console"] = work.files.console_tail()
         raise
     hypervisor.mark_ready(work.name)
     work.context.progress(f"VM '{work.name}' answers over SSH after {work.phases['ssh']:.1f} s")
+
+
+class Revival:
+    """Power-cycles a guest whose kernel says, before anything answered, that it is stuck.
+
+    Emulated processors lose an interrupt between each other once in some hundred boots, and both then wait
+    for ever. Only for a guest that has booted nothing that somebody could lose.
+    """
+
+    def __init__(self, work: Work) -> None:
+        self._work = work
+        self._left = _REVIVALS
+
+    def attempt(self) -> None:
+        """Look at the console, and act if it has to be."""
+        console = self._work.files.console_tail()
+        if not self._left or not any(_STUCK in line for line in console):
+            return
+        self._left -= 1
+        self._work.context.progress(f"VM '{self._work.name}' is stuck while it boots: starting it once more")
+        self._work.context.hypervisor.destroy(self._work.name)
+        self._work.context.hypervisor.start(self._work.name)
+
+
+def _leave() -> None:
+    """A guest that has been running is never cut off here."""
 
 
 def _start_on_a_free_port(work: Work) -> None:
