@@ -17,6 +17,8 @@ from vmm_automation.state.session_rows import require_live
 from vmm_automation.state.store import Row, Snapshot, Tx
 
 _COLUMNS = "session, watcher, privileges, reason, granted_at, expires_at"
+#: all columns: the audit entry of the same transaction asks for the same row (state/seen_rows.py)
+ONE_ROW = "SELECT * FROM grants WHERE session = :session AND watcher = :watcher"
 
 
 def assign(tx: Tx, *, grant: Grant, actor: str, now: datetime) -> Grant:
@@ -116,11 +118,7 @@ def expire_due(tx: Tx, *, session: str, now: datetime) -> list[Grant]:
 
 def get_valid(tx: Snapshot, *, session: str, watcher: str, now: datetime) -> Grant | None:
     """The Watcher's grant on a session if it is valid at this moment."""
-    row = tx.one(
-        f"SELECT {_COLUMNS} FROM grants WHERE session = :session AND watcher = :watcher",  # noqa: S608 - a constant
-        session=session,
-        watcher=watcher,
-    )
+    row = tx.one(ONE_ROW, session=session, watcher=watcher)
     grant = _grant(row) if row else None
     return grant if grant and _valid(grant, now=now) else None
 
@@ -218,7 +216,8 @@ def _grants(tx: Snapshot, *, session: str | None) -> list[Grant]:
 
 
 def _grant(row: Row) -> Grant:
-    return Grant(**{**row, "privileges": frozenset(map(Privilege, row["privileges"].split(",")))})
+    known = {name: row[name] for name in _COLUMNS.split(", ")}
+    return Grant(**{**known, "privileges": frozenset(map(Privilege, row["privileges"].split(",")))})
 
 
 def _text(privileges: Iterable[Privilege]) -> str:
