@@ -17,7 +17,7 @@ _LONGEST: Final = 40
 
 def to_text(moment: datetime) -> str:
     """``2026-01-31T08:05:10.000000Z`` for an aware time."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return f"{moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec='microseconds')}Z"
 
 
 def from_text(text: str) -> datetime:

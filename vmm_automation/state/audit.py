@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, Final
 
 from vmm_automation.model.times import to_text
@@ -160,10 +161,14 @@ def without_secrets(value: Any) -> Any:
     """The same document with the values hidden of all keys that sound like secrets."""
     if isinstance(value, dict):
         return {
-            key: _HIDDEN if any(word in key.lower() for word in _SECRET_WORDS) else without_secrets(inner)
-            for key, inner in value.items()
+            key: _HIDDEN if _sounds_secret(key) else without_secrets(inner) for key, inner in value.items()
         }
     return [without_secrets(inner) for inner in value] if isinstance(value, list | tuple) else value
+
+
+@lru_cache(maxsize=512)
+def _sounds_secret(key: str) -> bool:
+    return any(word in key.lower() for word in _SECRET_WORDS)
 
 
 def _take_over(tx: Tx, last: Head) -> Head:

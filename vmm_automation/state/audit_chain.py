@@ -22,6 +22,9 @@ except ImportError:
 
 #: what the first entry names as the one before it
 GENESIS: Final = "0" * 64
+_CANONICAL: Final = json.JSONEncoder(
+    sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False
+)
 _SHOWN: Final = 20
 _SEARCHED: Final = 200
 Document = dict[str, Any]
@@ -41,7 +44,7 @@ class Head:
 
 def canonical(document: Any) -> str:
     """The one text form of a JSON document."""
-    return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return _CANONICAL.encode(document)
 
 
 def digest(document: Any) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from vmm_automation.state import grants, suspend_right
 from vmm_automation.state.audit_chain import Document
 from vmm_automation.state.store import Row, Snapshot
 
@@ -23,12 +24,8 @@ def watcher(session_id: str, name: str) -> Reader:
     """A Watcher's grant on a session, and the session's suspend right."""
 
     def read(tx: Snapshot) -> Document | None:
-        grant = tx.one(
-            "SELECT * FROM grants WHERE session = :session AND watcher = :watcher",
-            session=session_id,
-            watcher=name,
-        )
-        right = tx.one("SELECT * FROM suspend_rights WHERE session = :session", session=session_id)
+        grant = tx.one(grants.ONE_ROW, session=session_id, watcher=name)
+        right = tx.one(suspend_right.ONE_ROW, session=session_id)
         return {"grant": _row(grant), "right": _row(right)} if grant or right else None
 
     return read

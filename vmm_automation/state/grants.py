@@ -21,6 +21,8 @@ from vmm_automation.state.store import Row, Snapshot, Tx
 #: a grant that ends later than this from now is a slip of the keyboard
 FARTHEST: Final = timedelta(days=3653)
 _COLUMNS = "session, watcher, privileges, reason, granted_at, expires_at, starts_at, token_hash"
+#: all columns: the audit entry of the same transaction asks for the same row (state/seen_rows.py)
+ONE_ROW = "SELECT * FROM grants WHERE session = :session AND watcher = :watcher"
 
 
 def assign(tx: Tx, *, grant: Grant, actor: str, now: datetime) -> Grant:
@@ -131,11 +133,7 @@ def get_valid(tx: Snapshot, *, session: str, watcher: str, now: datetime) -> Gra
 
 def get_present(tx: Snapshot, *, session: str, watcher: str, now: datetime) -> Grant | None:
     """The Watcher's grant on a session, valid or yet to start, if its end has not passed."""
-    row = tx.one(
-        f"SELECT {_COLUMNS} FROM grants WHERE session = :session AND watcher = :watcher",  # noqa: S608 - a constant
-        session=session,
-        watcher=watcher,
-    )
+    row = tx.one(ONE_ROW, session=session, watcher=watcher)
     grant = _grant(row) if row else None
     return grant if grant and not _ended(grant, now=now) else None
 
@@ -249,7 +247,8 @@ def _grants(tx: Snapshot, *, session: str | None) -> list[Grant]:
 
 
 def _grant(row: Row) -> Grant:
-    return Grant(**{**row, "privileges": frozenset(map(Privilege, row["privileges"].split(",")))})
+    known = {name: row[name] for name in _COLUMNS.split(", ")}
+    return Grant(**{**known, "privileges": frozenset(map(Privilege, row["privileges"].split(",")))})
 
 
 def _text(privileges: Iterable[Privilege]) -> str:

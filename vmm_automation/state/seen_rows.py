@@ -6,12 +6,14 @@ So an answer stays right until the transaction itself writes.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from vmm_automation.state.store import Row, Value
 
+_WRITTEN: Final = re.compile(r"\s*(?:INSERT INTO|UPDATE|DELETE FROM) (\w+)")
 _ROWS: Final = 32  # a listing is read once, and may be long
 _QUERIES: Final = 64
 
@@ -33,6 +35,10 @@ class SeenRows:
         if values and len(rows) <= _ROWS and len(self._rows) < _QUERIES:
             self._rows[sql, tuple(values.values())] = rows
 
-    def forget(self) -> None:
-        """Something was written."""
-        self._rows.clear()
+    def forget(self, statement: str) -> None:
+        """Something was written: drop the answers that could be others now."""
+        written = _WRITTEN.match(statement)
+        if written is None:
+            self._rows.clear()
+            return
+        self._rows = {key: rows for key, rows in self._rows.items() if written[1] not in key[0]}

@@ -14,23 +14,21 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from vmm_automation.errors import StateUnusable
 from vmm_automation.state import private_file, schema
 from vmm_automation.state.seen_rows import SeenRows
-from vmm_automation.state.sqlite_failures import BUSY_TIMEOUT_S, in_our_words
+from vmm_automation.state.sqlite_failures import BUSY_TIMEOUT_S, in_our_words, tell
 
 if TYPE_CHECKING:
     from vmm_automation.state.store import Row, SchemaTx, Snapshot, Value
 
 _APPLICATION_ID = 0x564D4D31  # "VMM1": tells our file from another program's SQLite file
 _IDENTITY = "INTEGER PRIMARY KEY AUTOINCREMENT"
-
-_T = TypeVar("_T")
 
 
 class SqliteStore:
@@ -221,8 +219,8 @@ class _SqliteTx:
         self._seen = SeenRows()
 
     def execute(self, sql: str, /, **values: Value) -> int:
-        self._seen.forget()
-        return self._run(sql, values, lambda cursor: cursor.rowcount)
+        self._seen.forget(sql)
+        return self._run(sql, values).rowcount
 
     def one(self, sql: str, /, **values: Value) -> Row | None:
         rows = self.all(sql, **values)
@@ -231,7 +229,10 @@ class _SqliteTx:
     def all(self, sql: str, /, **values: Value) -> list[Row]:
         rows = self._seen.get(sql, values)
         if rows is None:
-            rows = self._run(sql, values, _rows)
+            try:
+                rows = _rows(self._run(sql, values))
+            except sqlite3.Error as failed:  # met while the rows were fetched
+                tell(failed, self.path)
             self._seen.keep(sql, values, rows)
         return rows
 
@@ -242,11 +243,14 @@ class _SqliteTx:
         """SQLite does so by itself."""
 
     def number(self, sql: str) -> int:
-        return int(self._run(sql, {}, lambda cursor: cursor.fetchone()[0]))
+        (row,) = self.all(sql)
+        return int(next(iter(row.values())))
 
-    def _run(self, sql: str, values: dict[str, Value], take: Callable[[sqlite3.Cursor], _T]) -> _T:
-        with in_our_words(self.path):
-            return take(self.connection.execute(sql, values))
+    def _run(self, sql: str, values: dict[str, Value]) -> sqlite3.Cursor:
+        try:
+            return self.connection.execute(sql, values)
+        except sqlite3.Error as failed:
+            tell(failed, self.path)
 
 
 def _rows(cursor: sqlite3.Cursor) -> list[Row]:

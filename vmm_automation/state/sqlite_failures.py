@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from vmm_automation.errors import DiskFull, RuleBroken, StateUnusable, Timeout, VmmError
 
@@ -20,10 +20,15 @@ def in_our_words(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as failed:
-        known = _translated(failed, path)
-        if known is None:  # a mistake in our own SQL: not for a person to mend
-            raise
-        raise known from failed
+        tell(failed, path)
+
+
+def tell(failed: sqlite3.Error, path: Path) -> NoReturn:
+    """Raise a failure in our words; called where an exception is handled."""
+    known = _translated(failed, path)
+    if known is None:  # a mistake in our own SQL: not for a person to mend
+        raise failed
+    raise known from failed
 
 
 def _translated(failed: sqlite3.Error, path: Path) -> VmmError | None:

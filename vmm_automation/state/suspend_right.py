@@ -18,6 +18,8 @@ from vmm_automation.state.session_rows import get, require_live
 from vmm_automation.state.store import Snapshot, Tx
 
 _COLUMNS = "session, holder, fence, acquired_at, expires_at"
+#: all columns: the audit entry of the same transaction asks for the same row (state/seen_rows.py)
+ONE_ROW = "SELECT * FROM suspend_rights WHERE session = :session"
 
 
 def acquire(tx: Tx, *, session: str, watcher: str, lease: timedelta, now: datetime) -> SuspendRight:
@@ -143,10 +145,10 @@ def break_right(tx: Tx, *, session: str, actor: str, reason: str, now: datetime)
 
 def show(tx: Snapshot, *, session: str, now: datetime) -> SuspendRight:
     """Who holds the right at this moment; vacant if its end has passed or its holder lost the grant."""
-    row = tx.one(f"SELECT {_COLUMNS} FROM suspend_rights WHERE session = :session", session=session)  # noqa: S608 - a constant
+    row = tx.one(ONE_ROW, session=session)
     if row is None:
         return SuspendRight(session=session, holder="", fence=0, acquired_at="", expires_at="")
-    right = SuspendRight(**row)
+    right = SuspendRight(**{name: row[name] for name in _COLUMNS.split(", ")})
     if right.holder and right.expires_at > to_text(now):
         grant = grants.get_valid(tx, session=session, watcher=right.holder, now=now)
         if grant and Privilege.SUSPEND in grant.privileges:
