@@ -85,6 +85,8 @@ def capture(door: Door, session: str) -> Reply:
     Example: vmm image capture s-1a2b3c4d
     """
     reply = door.playbook("image_capture", {"user_image_session": session})
+    if aside := reply.result.get("orphaned"):
+        return Reply(reply.result, f"Kept aside as '{aside['archive']}': {aside['reason']}", reply.changed)
     generation = reply.result.get("generation") or {}
     text = f"Generation {generation.get('number', '-')}: {generation.get('file_count', 0)} paths"
     return Reply(reply.result, text, changed=reply.changed)

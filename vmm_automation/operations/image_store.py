@@ -23,7 +23,6 @@ from vmm_automation.operations.context import Context
 from vmm_automation.operations.entries import image_change
 from vmm_automation.state import generation_marks, generations, orphans
 from vmm_automation.state.store import Tx
-from vmm_automation.trace import point
 
 _TEXT_LIMIT = 200
 
@@ -95,12 +94,10 @@ def restore(
     if newest and newest.archive == source.archive:
         return {"changed": False, "generation": newest.to_document()}
     prove(context, source)
-    point("image.restore.proven")
     what = f"generation {number}" if number else f"the orphaned save '{orphan}'"
     why = f"restored from {what}" + (f": {reason}" if reason else "")
     with context.store.transaction(keep=not check) as tx:
         made = _become_newest(tx, context, source, manifest, reason=why)
-    point("image.restore.recorded")
     return {"changed": True, "generation": made.to_document()}
 
 
@@ -149,7 +146,6 @@ def delete(
             orphans.remove(tx, archive=orphan)
             gone = () if orphan in generation_marks.referred(tx) else (orphan,)
         result.update({"number": number} if number else {"orphan": orphan})
-    point("image.delete.recorded")
     if not check:
         drop_archives(context, gone)
     return {"changed": True, "deleted": number or orphan, "archives": list(gone)}

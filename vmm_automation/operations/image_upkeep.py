@@ -14,7 +14,6 @@ from vmm_automation.operations.context import Context
 from vmm_automation.operations.entries import image_change
 from vmm_automation.operations.image_store import check_names, drop_archives, prove
 from vmm_automation.state import generation_marks, generations
-from vmm_automation.trace import point
 
 #: an archive that no generation names may be of a capture that is about to name it
 RECENT = timedelta(hours=1)
@@ -103,7 +102,6 @@ def _thin_out(
         ):
             gone = generation_marks.remove(tx, **of, numbers=numbers)
             result |= {"pruned": numbers}
-        point("image.prune.recorded")
     kept_numbers = {str(number): kept[number] for number in sorted(kept)}
     return {**of, "kept": kept_numbers, "pruned": numbers, "archives": gone}
 

@@ -57,12 +57,20 @@ def add(tx: Tx, *, generation: Generation, manifest: Manifest) -> Generation:
         Conflict: its number is not the next one, its fence is older than the newest, its session is
             not one of this user and UA with that fence, or it is an import beside a live session.
     """
-    why = refusal(tx, generation=generation)
-    if not why and not _insert(tx, generation, manifest):
-        why = "there is one of that number"
-    if why:
-        raise _refused(generation, why)
+    require_addable(tx, generation=generation)
+    if not _insert(tx, generation, manifest):
+        raise _refused(generation, "there is one of that number")
     return generation
+
+
+def require_addable(tx: Snapshot, *, generation: Generation) -> None:
+    """Find out before the work is done what :func:`add` would say.
+
+    Raises:
+        Conflict: as :func:`add`.
+    """
+    if why := refusal(tx, generation=generation):
+        raise _refused(generation, why)
 
 
 def refusal(tx: Snapshot, *, generation: Generation) -> str:
