@@ -132,6 +132,22 @@ def test_image_playbooks_make_a_generation_and_bring_it_back(vmm: Controller, se
     assert converge(vmm, "image_deploy", **deploy, **_DESTROY_IMAGE).result["deployed"] == number
 
 
+def test_stored_images_end_in_the_wanted_state_whatever_they_find(
+    vmm: Controller, radicale: tuple[str, str]
+) -> None:
+    """Verify, restore and prune the generations of a user whose session is over, each twice."""
+    whose: dict[str, Any] = {"image_store_user": "una", "image_store_ua": "radicale"}
+    opened = vmm("session", "open", "--user", "una", "--ua", "radicale", "--vm", radicale[0]).result
+    vmm("image", "capture", opened["session"]["id"])
+    vmm("session", "close", opened["session"]["id"])
+    converge(vmm, "image_verify", nothing_to_do=True, image_store_all=True, **whose)
+    restored = converge(vmm, "image_restore", image_store_generation=1, **whose).result["generation"]
+    assert (restored["number"], restored["reason"]) == (3, "restored from generation 1")
+    converge(vmm, "image_prune", image_store_keep_last=1, **whose)
+    left = vmm("image", "list", "--user", "una").result["generations"]
+    assert [generation["number"] for generation in left] == [3]
+
+
 def test_no_playbook_is_left_out() -> None:
     """Every playbook of the project is run above."""
     here = Path(__file__).read_text()

@@ -9,12 +9,12 @@ import pytest
 
 from vmm_automation.model.ua import DeploymentState
 from vmm_automation.operations import watcher
-from vmm_automation.state import audit, ledger, vms
+from vmm_automation.state import audit, generation_marks, ledger, orphans, vms
 from vmm_automation.state.audit import Author
 from vmm_automation.state.store import Engine, Tx
 
 from .conftest import FakeClock
-from .test_state_generations import add, run
+from .test_state_generations import add, made, run
 
 
 def fill(store: Engine, clock: FakeClock) -> None:
@@ -22,6 +22,9 @@ def fill(store: Engine, clock: FakeClock) -> None:
         for number in range(3):
             session = run(tx, clock, f"s-{number}", f"vm-{number}")
             add(tx, clock, number + 1, f"s-{number}", session.fence)
+        generation_marks.set_pinned(tx, user="ann", ua="cal", number=1, pinned=True)
+        generation, manifest = made(clock, 4, "s-1", session.fence - 1)
+        orphans.add(tx, generation=generation, manifest=manifest, reason="it's late")
         run(tx, clock, "s-live", "vm-live", end=False)
         vms.next_fence(tx)  # drawn by somebody who then failed: it must never come again
         vms.mark_dirty(tx, vm="vm-1", reason='it\'s "dirty"\n100% é 𝄞', now=clock.now())

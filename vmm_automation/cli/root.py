@@ -19,7 +19,7 @@ _NOUNS = {
     "session": "Sessions: open, list, show, touch, suspend, resume, close.",
     "watcher": "Watchers of a session, and the suspend right.",
     "reconcile": "Bring sessions and their VMs together: what was cut off, restarted or overdue.",
-    "image": "User Image Files: list, show, capture, deploy.",
+    "image": "User Image Files: capture, deploy, list, verify, diff, restore, pin, prune.",
     "audit": "What was done by whom, and proof that the record is whole.",
     "state": "The state: check, backup, export, import, migrate.",
     "playbook": "Run any playbook of the project.",

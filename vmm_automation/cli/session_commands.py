@@ -151,6 +151,8 @@ def close(door: Door, session: str, discard: bool, name: str, token_file: str) -
     reply = door.playbook("session_close", variables)
     generation = reply.result.get("generation")
     stored = f"; generation {generation['number']} is stored" if generation else ""
+    if aside := reply.result.get("orphaned"):
+        stored = f"; its save is kept aside as '{aside['archive']}': {aside['reason']}"
     state = reply.result["session"]["state"]
     return Reply(reply.result, f"Session {session} is {state}{stored}", changed=reply.changed)
 

@@ -12,11 +12,10 @@ from typing import Any
 
 from vmm_automation.adapters.private_directory import private_directory
 from vmm_automation.errors import Conflict
-from vmm_automation.images.manifest import to_generation
 from vmm_automation.model.image import Generation
 from vmm_automation.model.session import Session, SessionState
 from vmm_automation.model.ua import UaDefinition
-from vmm_automation.operations import ua, user_image
+from vmm_automation.operations import ua, user_image, write_back
 from vmm_automation.operations.context import Context
 from vmm_automation.operations.entries import image_change, session_change, vm_change
 from vmm_automation.operations.session import begin_close, find, release
@@ -52,7 +51,7 @@ def save(context: Context, guest: Guest, session_id: str, *, check: bool = False
     """Stop the UA of a session that is closing and capture the next generation of its user's data.
 
     Raises:
-        Conflict: a newer generation was written meanwhile; nothing is overwritten.
+        Conflict: a newer generation was written meanwhile; nothing is overwritten, the save is kept aside.
     """
     session = _on(context, guest, session_id)
     if session.state is not SessionState.CLOSING:
@@ -62,8 +61,8 @@ def save(context: Context, guest: Guest, session_id: str, *, check: bool = False
         return {"changed": True, "actions": list(user_image.plan_capture(guest, ua=definition).actions)}
     if definition.command:
         ua.stop(guest, ua=definition.id)
-    generation = _capture(context, guest, session=session, definition=definition, closing=True)
-    return {"changed": True, "generation": generation.to_document()}
+    captured = _capture(context, guest, session=session, definition=definition, closing=True)
+    return {"changed": True, **captured}
 
 
 def end(context: Context, guest: Guest, session_id: str, *, check: bool = False) -> dict[str, Any]:
@@ -111,8 +110,8 @@ def capture(context: Context, guest: Guest, session_id: str, *, check: bool = Fa
     definition = context.site.ua(session.ua)
     if check:
         return {"changed": True, "actions": list(user_image.plan_capture(guest, ua=definition).actions)}
-    generation = _capture(context, guest, session=session, definition=definition, closing=False)
-    return {"changed": True, "generation": generation.to_document()}
+    captured = _capture(context, guest, session=session, definition=definition, closing=False)
+    return {"changed": True, **captured}
 
 
 def restore(
@@ -199,7 +198,7 @@ def _deploy(
 
 def _capture(
     context: Context, guest: Guest, *, session: Session, definition: UaDefinition, closing: bool
-) -> Generation:
+) -> dict[str, Any]:
     with context.store.reading() as tx:
         newest = generations.newest(tx, user=session.user, ua=session.ua)
     parent = newest.number if newest else 0
@@ -218,22 +217,18 @@ def _capture(
             clock=context.clock,
         )
     point("image.capture.stored")
-    generation = to_generation(manifest, archive)
-    of, now = {"user": session.user, "ua": session.ua}, context.clock.now()
-    with (
-        context.store.transaction() as tx,
-        image_change(tx, context, **of, action="image.capture", now=now) as result,
-    ):
-        generations.add(tx, generation=generation, manifest=manifest)
-        if closing:
-            sessions.set_generation(tx, session_id=session.id, generation=generation.number)
-        result |= {"number": generation.number, "session": session.id, "digest": generation.root_digest}
-    point("image.capture.recorded")
+    generation = write_back.record(context, manifest=manifest, archive=archive, closing=closing)
+    if generation.state == "orphaned":
+        context.progress(
+            f"The save of session '{session.id}' is kept aside as '{generation.archive}', "
+            f"generation {parent} stays the newest: {generation.reason}"
+        )
+        return {"generation": None, "orphaned": generation.to_document()}
     context.progress(
         f"Generation {generation.number} of user '{session.user}' is stored: "
         f"{generation.file_count} paths, {generation.size} bytes, {manifest.consistency}"
     )
-    return generation
+    return {"generation": generation.to_document()}
 
 
 def _spool(context: Context) -> AbstractContextManager[Path]:

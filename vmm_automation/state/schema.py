@@ -194,11 +194,47 @@ _LIVES: Final = (
     "ALTER TABLE sessions ADD COLUMN seen_at TEXT NOT NULL DEFAULT ''",
 )
 
+_KEPT: Final = (
+    # what is said of a generation after it was stored; no row says nothing. A table of its own: a column
+    # behind the manifest would make SQLite read all of the manifest for it
+    """
+    CREATE TABLE generation_marks (
+        user_name TEXT NOT NULL,
+        ua TEXT NOT NULL,
+        number BIGINT NOT NULL,
+        pinned INTEGER NOT NULL DEFAULT 0 CHECK (pinned IN (0, 1)),
+        missing INTEGER NOT NULL DEFAULT 0 CHECK (missing IN (0, 1)),
+        reason TEXT NOT NULL DEFAULT '',
+        PRIMARY KEY (user_name, ua, number)
+    )
+    """,
+    # saves that were refused as generations; the number is the one that it would have had
+    """
+    CREATE TABLE orphaned_generations (
+        archive TEXT PRIMARY KEY,
+        user_name TEXT NOT NULL,
+        ua TEXT NOT NULL,
+        number BIGINT NOT NULL,
+        root_digest TEXT NOT NULL,
+        size BIGINT NOT NULL,
+        file_count BIGINT NOT NULL,
+        ua_version TEXT NOT NULL,
+        data_version BIGINT NOT NULL,
+        session TEXT NOT NULL,
+        fence BIGINT NOT NULL,
+        captured_at TEXT NOT NULL,
+        reason TEXT NOT NULL,
+        manifest TEXT NOT NULL
+    )
+    """,
+)
+
 #: entry n brings schema version n to n + 1
 MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
     (*_SESSIONS, *_DEPLOYMENTS, *_WATCHERS, *_GENERATIONS, *_EVENTS),
     _AUDIT,
     _LIVES,
+    _KEPT,
 )
 VERSION: Final = len(MIGRATIONS)
 
