@@ -39,6 +39,27 @@ def plan_remove(seen: GuestStatus, *, ua: str, versions: list[str]) -> list[str]
     return actions
 
 
+def plan_activate(there: UaOnGuest, *, version: str) -> list[str]:
+    """What a switch to a delivered version has to do, in order: pure."""
+    active = there.active == version
+    actions = ["install_packages"] if there.packages.get(version) and not active else []
+    wanted = there.units.get(version, "")
+    if there.unit_sha256 != wanted:
+        actions.append("install_unit" if wanted else "remove_unit")
+    return actions if active else with_restart(there, [*actions, "switch"])
+
+
+def plan_deactivate(there: UaOnGuest) -> list[str]:
+    """What it takes that no version is active, in order: pure."""
+    if not there.active:
+        return []
+    return [
+        *(["stop"] if there.running else []),
+        *(["remove_unit"] if there.unit_sha256 else []),
+        "deactivate",
+    ]
+
+
 def with_restart(there: UaOnGuest, actions: list[str]) -> list[str]:
     """With the stop and the start that a running service needs."""
     return ["stop", *actions, "start"] if there.active and there.running and actions else actions

@@ -23,10 +23,13 @@ _NO_SPACE = "No space left on device"
 
 @dataclass
 class UaOnGuest:
-    """One UA as a guest has it: digest and packages by delivered version, which is active, its service."""
+    """One UA as a guest has it: digest, packages and SHA-256 of the unit by delivered version, which is
+    active, its service.
+    """
 
     versions: dict[str, str] = field(default_factory=dict)
     packages: dict[str, set[str]] = field(default_factory=dict)
+    units: dict[str, str] = field(default_factory=dict)
     active: str = ""
     unit_sha256: str = ""
     service: str = ""
@@ -101,6 +104,8 @@ def _take(ua: UaOnGuest, kind: str, words: list[str]) -> None:
         ua.versions[words[0]] = words[1]
     elif kind == "needs":
         ua.packages.setdefault(words[0], set()).add(words[1])
+    elif kind == "brings":
+        ua.units[words[0]] = words[1]
     elif kind == "current":
         ua.active = words[0]
     elif kind == "unit":

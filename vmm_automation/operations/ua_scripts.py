@@ -1,4 +1,4 @@
-"""The scripts that UA operations run in a guest: quoted values, then the shell text of ``ua_shell.py``."""
+"""The scripts that UA operations run in a guest: quoted values, then the shell text of ``ua_shell*.py``."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from vmm_automation.adapters.ua_unit import GUEST_ROOT, unit_name
 from vmm_automation.operations import ua_shell
+from vmm_automation.operations.ua_shell_service import SERVICE
 from vmm_automation.operations.ua_shell_status import STATUS
 
 #: exit status of a script that stopped on purpose; it has printed a ``refused`` line
@@ -32,29 +33,34 @@ def install_script(
         "incoming": incoming_path(ua, digest),
         **_waiting(ports, deadline_s),
     }
-    return _script(ua, values, ua_shell.SERVICE, ua_shell.DELIVER, ua_shell.ACTIVATE, ua_shell.INSTALL)
+    return _script(ua, values, SERVICE, ua_shell.DELIVER, ua_shell.ACTIVATE, ua_shell.INSTALL)
 
 
 def switch_script(ua: str, *, version: str, ports: Sequence[int], deadline_s: int) -> str:
     """Makes a delivered version the active one; a running service is started again with it."""
     values = {"version": version, **_waiting(ports, deadline_s)}
-    return _script(ua, values, ua_shell.SERVICE, ua_shell.ACTIVATE, ua_shell.SWITCH)
+    return _script(ua, values, SERVICE, ua_shell.ACTIVATE, ua_shell.SWITCH)
+
+
+def deactivate_script(ua: str) -> str:
+    """Leaves every version where it is, and none active; a running service is stopped."""
+    return _script(ua, {}, SERVICE, ua_shell.DEACTIVATE)
 
 
 def start_script(ua: str, *, version: str, ports: Sequence[int], deadline_s: int) -> str:
     """Starts a delivered version and waits until it listens."""
     values = {"version": version, **_waiting(ports, deadline_s)}
-    return _script(ua, values, ua_shell.SERVICE, ua_shell.ACTIVATE, ua_shell.START)
+    return _script(ua, values, SERVICE, ua_shell.ACTIVATE, ua_shell.START)
 
 
 def stop_script(ua: str) -> str:
     """Stops the service if it runs."""
-    return _script(ua, {}, ua_shell.SERVICE, ua_shell.STOP)
+    return _script(ua, {}, SERVICE, ua_shell.STOP)
 
 
 def remove_script(ua: str, *, versions: Sequence[str]) -> str:
     """Removes versions and whatever only they needed."""
-    return _script(ua, {"versions": " ".join(versions)}, ua_shell.SERVICE, ua_shell.REMOVE)
+    return _script(ua, {"versions": " ".join(versions)}, SERVICE, ua_shell.REMOVE)
 
 
 def incoming_path(ua: str, digest: str) -> str:

@@ -24,6 +24,11 @@ for home in "$root"/*/; do
         [ ! -e "$left" ] || say unfinished "$ua	${left##*/}"
     done
 done
+sha256sum "$root"/*/*/.vmm-unit 2>/dev/null | while read -r sum file; do
+    file=${file#"$root"/}
+    file=${file%/.vmm-unit}
+    [ "${file#*/}" = current ] || say brings "${file%%/*}	${file#*/}	$sum"
+done
 cd /etc/systemd/system
 set -- vmm-ua-*.service
 if [ -f "$1" ]; then
