@@ -14,7 +14,7 @@ from tests.made_site import make_site
 from tests.unit.conftest import FakeClock
 from tests.unit.sandbox_guest import SandboxGuest
 from vmm_automation.adapters.cached_files import sha256_of
-from vmm_automation.errors import Conflict, NotFound
+from vmm_automation.errors import Conflict, NotFound, TaskFailed
 from vmm_automation.model.ua import DeploymentState
 from vmm_automation.operations import deployment, ua, ua_lifecycle, ua_status
 from vmm_automation.operations.context import Context
@@ -240,6 +240,23 @@ def test_what_nobody_recorded_is_deactivated_and_recorded(context: Context, gues
     assert states(context) == {"1.0": "delivered", "2.0": "delivered"}
     with context.store.reading() as tx:
         assert {row.version: row.digest for row in ledger.for_vm(tx, vm="vm-1")}["1.0"] == digests["1.0"]
+
+
+def test_failed_probe_is_in_the_ledger_and_no_drift(context: Context, guest: SandboxGuest) -> None:
+    """The version before stays active in guest and ledger, the new one has failed, whichever verb it was."""
+    file = context.site.directory / "uas" / "demo.yml"
+    definition = yaml.safe_load(file.read_text())
+    probe = {"kind": "command", "command": ["grep", "1.0", "{version_dir}/app/program"], "deadline_s": 1}
+    file.write_text(yaml.safe_dump({**definition, "probe": probe}, sort_keys=False))
+    install(context, guest, "1.0")
+    with pytest.raises(TaskFailed, match=r"version 1\.0 is active again"):
+        install(context, guest, "2.0")
+    assert states(context) == {"1.0": "active", "2.0": "failed"}
+    assert drift(context, guest) == {"1.0": None, "2.0": None}
+    with pytest.raises(TaskFailed, match="did not hold"):
+        ua_lifecycle.activated(context, guest, ua_id="demo", version="2.0")
+    assert states(context) == {"1.0": "active", "2.0": "failed"}
+    assert drift(context, guest) == {"1.0": None, "2.0": None}
 
 
 @pytest.mark.usefixtures("live")

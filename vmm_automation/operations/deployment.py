@@ -80,7 +80,7 @@ def active(
         done = change(guest, definition=definition, version=wanted, bundle=bundle, check=check)
     except VmmError as failure:
         if not check and not isinstance(failure, Conflict | NotFound | UsageError):
-            ua_notes.failed(context, guest, ua_id=ua_id, version=wanted.version, reason=failure.message)
+            ua_notes.failed(context, guest, ua_id=ua_id, version=wanted.version, failure=failure)
         raise
     if not check:
         point("ua.install.activated")

@@ -58,7 +58,8 @@ def install(
     already.
 
     A running service of another version, or of an older delivery of the same one, is stopped for the switch
-    and started again; its port is then listened on when this returns.
+    and started again; its port is then listened on when this returns. Where the definition has a probe and it
+    does not hold, the version before is active again: ``details['returned']`` names it (``-`` for none).
     """
     return _install(
         guest,
@@ -95,6 +96,7 @@ def _install(
         kind=version.kind,
         digest=bundle.digest,
         activate=activate,
+        probe=definition.probe,
         **_waiting(definition),
     )
     done = _run(guest, script, ua=definition.id, version=version.version, action="install")
@@ -121,9 +123,11 @@ def update(
     )
 
 
-def activate(guest: Guest, *, definition: UaDefinition, version: str, check: bool = False) -> dict[str, Any]:
-    """Switch to a version that is delivered already: the way back after an update. A running service is
-    started again with it.
+def activate(
+    guest: Guest, *, definition: UaDefinition, version: str, check: bool = False, probe: bool = True
+) -> dict[str, Any]:
+    """Switch to a version that is delivered already; a running service is started again with it. Without
+    ``probe`` (the way back after an update) it is not tried out.
 
     Raises:
         NotFound: the version is not delivered to the guest.
@@ -132,9 +136,10 @@ def activate(guest: Guest, *, definition: UaDefinition, version: str, check: boo
     if check:
         there = read_status(guest).ua(definition.id)
         _require_delivered(guest, there, definition=definition, version=version)
-        planned = plan_activate(there, version=version)
+        planned = plan_activate(there, version=version, probe=probe and definition.probe is not None)
         return _result(definition.id, version, planned, check=True, previous=there.active)
-    script = ua_scripts.switch_script(definition.id, version=version, **_waiting(definition))
+    tried = definition.probe if probe else None
+    script = ua_scripts.switch_script(definition.id, version=version, probe=tried, **_waiting(definition))
     done = _run(guest, script, ua=definition.id, version=version, action="activate")
     return _result(definition.id, version, done, check=False)
 

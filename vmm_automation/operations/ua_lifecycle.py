@@ -88,10 +88,11 @@ def _switched(
     require_unused(context, guest, ua_id=ua_id, verb=verb)
     definition = context.site.ua(ua_id)
     try:
-        done = ua.activate(guest, definition=definition, version=version, check=check)
+        probe = not reason  # a way back is not tried out: there is nothing better to return to
+        done = ua.activate(guest, definition=definition, version=version, check=check, probe=probe)
     except VmmError as failure:
         if not check and not isinstance(failure, Conflict | NotFound):
-            ua_notes.failed(context, guest, ua_id=ua_id, version=version, reason=failure.message)
+            ua_notes.failed(context, guest, ua_id=ua_id, version=version, failure=failure)
         raise
     if not check:
         ua_notes.active(context, guest, ua_id=ua_id, version=version, reason=reason)

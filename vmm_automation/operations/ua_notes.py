@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
+from vmm_automation.errors import VmmError
 from vmm_automation.model.ua import DeploymentState
 from vmm_automation.operations.context import Context
 from vmm_automation.operations.entries import vm_change
@@ -15,12 +16,22 @@ from vmm_automation.state import ledger
 from vmm_automation.state.store import Tx
 
 
-def failed(context: Context, guest: Guest, *, ua_id: str, version: str, reason: str) -> None:
-    """A delivery or an activation did not succeed."""
+def failed(context: Context, guest: Guest, *, ua_id: str, version: str, failure: VmmError) -> None:
+    """A delivery or an activation did not succeed; what a probe made the VM return to is active."""
+    returned = str(failure.details.get("returned", ""))
     with _noting(context, guest, ua_id, "ua.fail") as (tx, now, result):
-        state = DeploymentState.FAILED
-        ledger.record(tx, vm=guest.name, ua=ua_id, version=version, state=state, reason=reason, now=now)
-        result |= {"version": version, "status": "failed"}
+        result |= {"version": version, "status": "failed", "returned": returned or None}
+        if returned == version:
+            return  # an older delivery of the same version is active, as the ledger says
+        ledger.record(
+            tx,
+            vm=guest.name,
+            ua=ua_id,
+            version=version,
+            state=DeploymentState.FAILED,
+            reason=failure.message,
+            now=now,
+        )
 
 
 def removed(context: Context, guest: Guest, *, ua_id: str, version: str) -> None:

@@ -49,7 +49,12 @@ DELIVER = """
 deliver() {
     say step unpack
     staging=$home/.staging-$version
-    rm -rf "$home"/.staging-* "$home"/.old-*
+    kept=$home/.old-$version
+    rm -rf "$home"/.staging-*
+    for left in "$home"/.old-*; do
+        # What a probe may have to return to stays until it was decided.
+        if [ "$left" != "$kept" ] || [ ! -e "$home/.probing" ]; then rm -rf "$left"; fi
+    done
     mkdir -p "$staging"
     # A disk that is full stays as full as it was.
     trap 'rm -rf "$staging" "$incoming"' EXIT
@@ -67,10 +72,12 @@ deliver() {
     say step keep
     echo "$digest" >"$staging/.vmm-digest"
     sync -f "$staging"
-    [ ! -e "$target" ] || mv -T "$target" "$home/.old-$version"
+    if [ -e "$kept" ]; then rm -rf "$target"; fi
+    [ ! -e "$target" ] || mv -T "$target" "$kept"
     mv -T "$staging" "$target"
     trap - EXIT
-    rm -rf "$home/.old-$version" /root/.vmm-incoming-"$ua"@*
+    [ -e "$home/.probing" ] || rm -rf "$kept"
+    rm -rf /root/.vmm-incoming-"$ua"@*
     say did deliver
 }
 """
@@ -126,6 +133,7 @@ activate() {
 """
 
 INSTALL = """
+forget_trial
 line_of "$target/.vmm-digest"
 present=$line
 current_of
@@ -133,21 +141,30 @@ current_of
 again=no
 if [ "$activate" = yes ] && { [ "$present" != "$digest" ] || [ "$line" != "$version" ]; }; then
     # Nothing is changed below a running service.
-    if [ -n "$line" ] && running; then stop_service; again=yes; fi
+    if [ -n "$line" ] && running; then again=yes; fi
+    [ "$probe" = none ] || mark_probe
+    [ "$again" = no ] || stop_service
 fi
 [ "$present" = "$digest" ] || deliver
-[ "$activate" = no ] || activate
-[ "$again" = no ] || start_service
+if [ "$activate" = yes ]; then
+    activate
+    prove_or_start
+fi
 """
 
 SWITCH = """
+forget_trial
 line_of "$target/.vmm-digest"
 [ -n "$line" ] || refuse absent
 current_of
 again=no
-if [ -n "$line" ] && [ "$line" != "$version" ] && running; then stop_service; again=yes; fi
+if [ "$line" != "$version" ]; then
+    if [ -n "$line" ] && running; then again=yes; fi
+    [ "$probe" = none ] || mark_probe
+    [ "$again" = no ] || stop_service
+fi
 activate
-[ "$again" = no ] || start_service
+prove_or_start
 """
 
 DEACTIVATE = """
@@ -160,13 +177,14 @@ if [ -n "$line" ]; then
         rm -f "$unit_file"
         say did remove_unit
     fi
-    rm -f "$home/current"
+    rm -f "$home/current" "$home/.probing"
     say did deactivate
 fi
 [ ! -e "$home/.reload" ] || reload_units
 """
 
 START = """
+forget_trial
 line_of "$target/.vmm-digest"
 [ -n "$line" ] || refuse absent
 current_of
@@ -212,7 +230,7 @@ for version in $versions; do
     fi
 done
 [ ! -e "$home/.reload" ] || reload_units
-rm -rf "$home"/.staging-* "$home"/.old-* "$home/.current" /root/.vmm-incoming-"$ua"@*
+rm -rf "$home"/.staging-* "$home"/.old-* "$home/.current" "$home/.probing" /root/.vmm-incoming-"$ua"@*
 say step packages
 gone=$(orphans)
 if [ -n "$gone" ]; then

@@ -50,7 +50,7 @@ show_journal() {
 }
 
 # Starts the unit and waits until every port of $ports (hexadecimal) is listened on, or the unit has ended.
-start_service() {
+launch_service() {
     say step start
     read -r now _ </proc/uptime
     began=${now%.*}
@@ -71,6 +71,11 @@ start_service() {
             sleep 0.1
         done
     done
+}
+
+# Starts the unit and says so.
+start_service() {
+    launch_service
     say did start
 }
 """

@@ -20,7 +20,7 @@ for home in "$root"/*/; do
             say needs "$ua	${target##*/}	$name"
         done <"$target/.vmm-packages"
     done
-    for left in "$home"/.staging-* "$home"/.old-* "$home"/.reload; do
+    for left in "$home"/.staging-* "$home"/.old-* "$home"/.reload "$home"/.probing; do
         [ ! -e "$left" ] || say unfinished "$ua	${left##*/}"
     done
 done
