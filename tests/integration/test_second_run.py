@@ -85,6 +85,12 @@ def test_ua_playbooks_end_in_the_wanted_state_whatever_they_find(
     converge(vmm, "ua_install", ua_id="radicale", ua_version="3.2.3", ua_vms=both)
     updated = converge(vmm, "ua_update", ua_id="radicale", ua_version="3.5.4", ua_vms=both)
     assert {vm: done["version"] for vm, done in updated.result["vms"].items()} == dict.fromkeys(both, "3.5.4")
+    converge(vmm, "ua_rollback", ua_id="radicale", ua_vms=both)
+    converge(vmm, "ua_activate", ua_id="radicale", ua_version="3.5.4", ua_vms=both)
+    converge(vmm, "ua_deactivate", ua_id="radicale", ua_vms=both)
+    assert vmm.play("ua_remove", ua_id="radicale", ua_version="3.2.3", ua_allow_destroy=True).status == 0
+    converge(vmm, "ua_deliver", ua_id="radicale", ua_version="3.2.3", ua_vms=both)
+    converge(vmm, "ua_status", nothing_to_do=True, ua_repair=True, ua_vms=both)
     converge(vmm, "ua_remove", ua_id="radicale", ua_vms=both, ua_allow_destroy=True)
     left = "find / -xdev -iname '*radicale*' ! -path '/var/log/*'"
     assert [vmm.on_guest(vm, left) for vm in both] == ["", ""]

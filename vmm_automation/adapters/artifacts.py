@@ -48,7 +48,7 @@ def fetch_artifacts(
     now.
 
     ``definition_dir`` is where relative sources of kind *archive* start; ``package_status`` is a copy of the
-    base image's ``/var/lib/dpkg/status``, which kind *deb* needs (``operations.ua.base_package_status``
+    base image's ``/var/lib/dpkg/status``, which kind *deb* needs (``operations.ua_base_packages``
     brings it).
 
     Raises:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import click
@@ -11,7 +12,7 @@ from vmm_automation.cli.door import Door, Reply, operation, table
 
 @click.group("ua")
 def command() -> None:
-    """Applications (UAs) on VMs: list, install, update, remove.
+    """Applications (UAs) on VMs: deliver, activate, install, update, go back, remove, compare.
 
     Example: vmm ua install radicale
     """
@@ -65,6 +66,68 @@ def update(door: Door, ua: str, version: str, vms: tuple[str, ...]) -> Reply:
     return _told(door, "ua_update", ua, version, vms)
 
 
+@operation(command, "deliver", changes=True)
+@_ua
+@_version
+@_vms
+def deliver(door: Door, ua: str, version: str, vms: tuple[str, ...]) -> Reply:
+    """Bring a version of a UA to VMs beside what is there; which one is active stays as it is.
+
+    Example: vmm ua deliver radicale --version 3.5.4
+    """
+    return _told(door, "ua_deliver", ua, version, vms)
+
+
+@operation(command, "activate", changes=True)
+@_ua
+@_version
+@_vms
+def activate(door: Door, ua: str, version: str, vms: tuple[str, ...]) -> Reply:
+    """Make a version the active one that is delivered already: nothing is sent.
+
+    Example: vmm ua activate radicale --version 3.5.4 --vm vm-1
+    """
+    return _told(door, "ua_activate", ua, version, vms)
+
+
+@operation(command, "deactivate", changes=True)
+@_ua
+@_vms
+def deactivate(door: Door, ua: str, vms: tuple[str, ...]) -> Reply:
+    """Leave no version of a UA active; what is delivered stays on the VMs.
+
+    Example: vmm ua deactivate radicale --vm vm-1
+    """
+    return _told(door, "ua_deactivate", ua, "", vms)
+
+
+@operation(command, "rollback", changes=True)
+@_ua
+@_vms
+def rollback(door: Door, ua: str, vms: tuple[str, ...]) -> Reply:
+    """Go back to the version that was active before, by the ledger; a second time nothing more is done.
+
+    Example: vmm ua rollback radicale
+    """
+    return _told(door, "ua_rollback", ua, "", vms)
+
+
+@operation(command, "status", changes=True)
+@click.argument("ua", default="")
+@_vms
+@click.option("--repair", is_flag=True, help="Deliver and activate again where VM and ledger differ.")
+def status(door: Door, ua: str, vms: tuple[str, ...], repair: bool) -> Reply:
+    """Read back what VMs have of a UA (all, if none is named) and say where the ledger differs: drifted.
+
+    Example: vmm ua status radicale --repair
+    """
+    variables = {"ua_id": ua, "ua_vms": list(vms) or "vms", "ua_repair": repair}
+    reply = door.playbook("ua_status", variables)
+    headings = ("VM", "UA", "VERSION", "LEDGER", "GUEST", "DRIFTED")
+    text = table(headings, list(_status_rows(reply.result)), empty="Nothing is delivered.")
+    return Reply(reply.result, text, changed=reply.changed)
+
+
 @operation(command, "remove", changes=True)
 @_ua
 @click.option("--version", default="", help="Only this version; all if left out.")
@@ -77,6 +140,13 @@ def remove(door: Door, ua: str, version: str, vms: tuple[str, ...], yes: bool) -
     """
     door.confirm(f"Remove UA '{ua}' from {', '.join(vms) or 'all VMs'}?", yes=yes)
     return _told(door, "ua_remove", ua, version, vms, {"ua_allow_destroy": True})
+
+
+def _status_rows(result: dict[str, Any]) -> Iterator[tuple[object, ...]]:
+    for vm, told in result.get("vms", {}).items():
+        for ua, found in told["uas"].items():
+            for version, state in found["versions"].items():
+                yield vm, ua, version, state["ledger"], state["guest"], state["drift"]
 
 
 def _told(

@@ -77,6 +77,22 @@ class UserData:
 
 
 @dataclass(frozen=True)
+class Probe:
+    """What must hold after an activation: within ``deadline_s``, and then for ``stable_for_s`` at a stretch.
+
+    ``kind`` is *command* (ends with status 0), *http* (``port`` answers ``path`` with 200 to 399), *tcp*
+    (``port`` is listened on) or *unit* (the service runs).
+    """
+
+    kind: str
+    command: tuple[str, ...] = ()
+    port: int = 0
+    path: str = "/"
+    deadline_s: int = 60
+    stable_for_s: int = 0
+
+
+@dataclass(frozen=True)
 class UaDefinition:
     """``inventories/<site>/uas/<id>.yml``; ``versions`` is oldest first."""
 
@@ -90,6 +106,7 @@ class UaDefinition:
     user_data: UserData = UserData()
     requirements: Requirements = Requirements()
     start_deadline_s: int = 120
+    probe: Probe | None = None
     session_idle_s: int | None = None
     session_max_s: int | None = None
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from vmm_automation.model.terminal import TerminalProfile
-from vmm_automation.model.ua import Artifact, Endpoint, Requirements, UaDefinition, UaVersion, UserData
+from vmm_automation.model.ua import Artifact, Endpoint, Probe, Requirements, UaDefinition, UaVersion, UserData
 from vmm_automation.model.vm import VmProfile
 from vmm_automation.schema import errors_of, located, suggestion
 
@@ -58,6 +58,7 @@ def ua_from_mapping(name: str, document: Document, *, where: str) -> tuple[UaDef
             **_tuples(requirements.get("terminal", {})), **_tuples(requirements.get("vm", {}))
         ),
         start_deadline_s=document.get("start_deadline_s", 120),
+        probe=Probe(**_tuples(document["probe"])) if "probe" in document else None,
         session_idle_s=document.get("session_idle_s"),
         session_max_s=document.get("session_max_s"),
     ), []
@@ -80,6 +81,9 @@ def _version(version: str, document: Document) -> UaVersion:
 def _ua_errors(document: Document) -> Iterator[tuple[tuple[str | int, ...], str]]:
     """What a schema cannot say; tolerant of wrong shapes, which the schema reports."""
     yield from _placeholder_errors(document)
+    kind = _entries(document.get("probe")).get("kind")
+    if kind in ("http", "tcp", "unit") and "command" not in document:
+        yield ("probe", "kind"), f"'{kind}' asks the UA's service, and there is no 'command' to run one"
     endpoints = [each for each in _items(document.get("endpoints")) if isinstance(each, Mapping)]
     for key in ("name", "port"):
         counted = Counter(str(endpoint.get(key)) for endpoint in endpoints if key in endpoint)
@@ -94,7 +98,9 @@ def _ua_errors(document: Document) -> Iterator[tuple[tuple[str | int, ...], str]
 
 
 def _placeholder_errors(document: Document) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    probe = _items(_entries(document.get("probe")).get("command"))
     texts: list[tuple[tuple[str | int, ...], Any]] = [
+        *((("probe", "command", index), word) for index, word in enumerate(probe)),
         *((("command", index), word) for index, word in enumerate(_items(document.get("command")))),
         *((("environment", key), value) for key, value in _entries(document.get("environment")).items()),
     ]
