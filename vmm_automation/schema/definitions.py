@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from vmm_automation.model.terminal import TerminalProfile
 from vmm_automation.model.ua import Artifact, Endpoint, Requirements, UaDefinition, UaVersion, UserData
 from vmm_automation.model.vm import VmProfile
 from vmm_automation.schema import errors_of, located, suggestion
@@ -26,16 +25,6 @@ def profile_from_mapping(name: str, document: Document, *, where: str) -> tuple[
     if errors:
         return None, errors
     return VmProfile(name=name, **_tuples(document)), []
-
-
-def terminal_from_mapping(
-    name: str, document: Document, *, where: str
-) -> tuple[TerminalProfile | None, list[str]]:
-    """A terminal profile, or None and every error; what the mapping does not state stays unknown (None)."""
-    errors = errors_of("terminal", document, where=where)
-    if errors:
-        return None, errors
-    return TerminalProfile(name=name, **_tuples(document)), []
 
 
 def ua_from_mapping(name: str, document: Document, *, where: str) -> tuple[UaDefinition | None, list[str]]:
