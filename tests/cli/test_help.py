@@ -59,7 +59,19 @@ def test_every_command_has_a_summary(path: str) -> None:
 
 
 LEAVES = [path for path, command in TREE.items() if not isinstance(command, click.Group)]
-READING = {"list", "show", "history", "doctor", "log", "verify", "check", "backup", "export"}
+READING = {
+    "explain",
+    "select",
+    "list",
+    "show",
+    "history",
+    "doctor",
+    "log",
+    "verify",
+    "check",
+    "backup",
+    "export",
+}
 
 
 @pytest.mark.parametrize("path", LEAVES)
