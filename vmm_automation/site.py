@@ -21,7 +21,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vmm_automation.errors import NotFound, TerminalInvalid
+from vmm_automation.errors import NotFound
 from vmm_automation.model.access import Access, access_errors, access_from
 from vmm_automation.model.names import check_name
 from vmm_automation.model.state_url import parse_state_url
@@ -30,12 +30,11 @@ from vmm_automation.model.ua import UaDefinition
 from vmm_automation.model.vm import VmProfile
 from vmm_automation.schema import definitions, errors_of, located, suggestion
 from vmm_automation.schema.files import DefinitionFiles, invalid_from
+from vmm_automation.schema.terminals import TerminalProfiles
 from vmm_automation.schema.yaml_text import read_mapping
 
 if TYPE_CHECKING:
     from vmm_automation.model.base_image import BaseImageDefinition
-
-_REQUEST = "request"
 
 
 class Acceleration(StrEnum):
@@ -44,6 +43,20 @@ class Acceleration(StrEnum):
     AUTO = "auto"
     KVM = "kvm"
     TCG = "tcg"
+
+
+class UnknownKeys(StrEnum):
+    """What is done with keys of a terminal profile that the vocabulary lacks."""
+
+    REFUSE = "refuse"
+    KEEP = "keep"
+
+
+class Placement(StrEnum):
+    """Between VMs that fit alike: first the region with most VMs free, or the fullest."""
+
+    SPREAD = "spread"
+    PACK = "pack"
 
 
 @dataclass(frozen=True)
@@ -59,6 +72,8 @@ class Policies:
     session_max_s: int = 0
     sessions_per_user: int = 0
     claim_deadline_s: int = 900
+    terminal_unknown_keys: UnknownKeys = UnknownKeys.REFUSE
+    placement: Placement = Placement.SPREAD
 
 
 @dataclass(frozen=True)
@@ -100,7 +115,8 @@ class Site:
         if errors or document is None:
             raise invalid_from(errors, what=f"Site '{directory}'", hint=f"$EDITOR {file}")
         policies = dict(document.get("policies", {}))
-        policies["acceleration"] = Acceleration(policies.get("acceleration", Acceleration.AUTO))
+        choices = {"acceleration": Acceleration, "terminal_unknown_keys": UnknownKeys, "placement": Placement}
+        policies |= {key: kind(policies[key]) for key, kind in choices.items() if key in policies}
         return cls(
             directory=directory,
             name=check_name("site", document.get("name", directory.name)),
@@ -152,7 +168,7 @@ class Site:
     def terminal(self, name_or_mapping: str | Mapping[str, Any]) -> TerminalProfile:
         """One terminal profile: the site's by name, or the one that a request carries as a mapping.
 
-        A mapping may have a ``name``; without one it is called ``request``.
+        A mapping may have a ``name``, else it is called ``request``, and a ``base`` that it differs from.
 
         Raises:
             InvalidName, NotFound: as for every name of the site.
@@ -160,7 +176,7 @@ class Site:
         """
         if isinstance(name_or_mapping, str):
             return self._terminal_files.one(name_or_mapping)
-        return self._requested_terminal(name_or_mapping)
+        return self._terminal_files.requested(name_or_mapping)
 
     def validate(self) -> list[str]:
         """Every error of every file of the site, and every reference to what is not there."""
@@ -180,35 +196,14 @@ class Site:
                 close = suggestion(profile.base_image, images)
                 yield located(f"profiles/{name}.yml", ("base_image",), text + close)
 
-    def _requested_terminal(self, mapping: object) -> TerminalProfile:
-        if not isinstance(mapping, Mapping):
-            errors = errors_of("terminal", mapping, where="terminal")
-            document: dict[str, Any] = {}
-        else:
-            document = {key: value for key, value in mapping.items() if key != "name"}
-            errors = [f"terminal: key {key!r} is not text" for key in document if not isinstance(key, str)]
-        name = mapping.get("name", _REQUEST) if isinstance(mapping, Mapping) else _REQUEST
-        if not isinstance(name, str):
-            errors.append(f"terminal: name: {name!r} is not text")
-        profile = None
-        if not errors:
-            check_name("terminal", name)
-            profile, errors = definitions.terminal_from_mapping(name, document, where="terminal")
-        if profile is None:
-            hint = f"ls {self.directory / 'terminals'}"
-            raise invalid_from(
-                errors, what="The terminal profile of the request", hint=hint, error_class=TerminalInvalid
-            )
-        return profile
-
     @cached_property
     def _profile_files(self) -> DefinitionFiles[VmProfile]:
         return DefinitionFiles(self.directory / "profiles", "profile", definitions.profile_from_mapping)
 
     @cached_property
-    def _terminal_files(self) -> DefinitionFiles[TerminalProfile]:
-        build = definitions.terminal_from_mapping
-        return DefinitionFiles(self.directory / "terminals", "terminal", build, invalid=TerminalInvalid)
+    def _terminal_files(self) -> TerminalProfiles:
+        keep = self.policies.terminal_unknown_keys is UnknownKeys.KEEP
+        return TerminalProfiles(self.directory / "terminals", keep_unknown=keep)
 
     @cached_property
     def _ua_files(self) -> DefinitionFiles[UaDefinition]:

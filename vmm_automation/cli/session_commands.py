@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +9,19 @@ import click
 
 from vmm_automation.cli.door import Door, Reply, fields, operation, table
 from vmm_automation.cli.identity_options import as_option, token_file_option
+from vmm_automation.cli.selection_commands import add_to
+from vmm_automation.cli.terminal_option import terminal_from, terminal_option
 
 
 @click.group("session")
 def command() -> None:
-    """Sessions: open, list, show, touch, suspend, resume, close.
+    """Sessions: select, open, list, show, explain, touch, suspend, resume, close.
 
     Example: vmm session open --user ada --ua radicale --terminal desktop
     """
 
 
+add_to(command)
 _session = click.argument("session")
 _fence = click.option("--fence", type=int, help="The fence that came with the right; refused if outdated.")
 
@@ -27,9 +29,7 @@ _fence = click.option("--fence", type=int, help="The fence that came with the ri
 @operation(command, "open", changes=True)
 @click.option("--user", required=True, help="Who will use the UA.")
 @click.option("--ua", required=True, help="The UA, a file of the site's uas/.")
-@click.option(
-    "--terminal", default="desktop", show_default=True, help="A file of the site's terminals/, a path, or -."
-)
+@terminal_option
 @click.option("--version", default="", help="Only this version of the UA.")
 @click.option("--vm", default="", help="Only this VM.")
 @click.option("--avoid", multiple=True, metavar="VM", help="Not this VM; may be repeated.")
@@ -41,7 +41,7 @@ def open_(door: Door, avoid: tuple[str, ...], terminal: str, name: str, **wanted
     Example: vmm session open --user ada --ua radicale --terminal desktop
     """
     variables = {f"session_{option}": value for option, value in wanted.items()}
-    profile = _terminal(terminal)
+    profile = terminal_from(terminal)
     door.context.site.terminal(profile)  # a wrong one is told at once, without starting a playbook
     reply = door.playbook(
         "session_open",
@@ -166,31 +166,6 @@ def _actor(name: str) -> dict[str, str]:
 
 def _watcher(grant: dict[str, Any]) -> str:
     return f"{grant['watcher']} ({', '.join(grant['privileges'])}) until {grant['expires_at']}"
-
-
-def _terminal(value: str) -> str | dict[str, Any]:
-    """A profile's name, or the profile itself from a file or standard input."""
-    if value != "-" and "/" not in value and not value.endswith((".yml", ".yaml", ".json")):
-        return value
-    from vmm_automation.errors import NotFound, TerminalInvalid
-    from vmm_automation.schema.yaml_text import MAX_BYTES, decode_mapping, read_mapping
-
-    try:
-        if value == "-":
-            mapping, errors = decode_mapping(sys.stdin.buffer.read(MAX_BYTES + 1), where="standard input")
-        else:
-            mapping, errors = read_mapping(Path(value), where=value)
-    except FileNotFoundError as absent:
-        raise NotFound(
-            f"Terminal profile '{value}' does not exist", hint=f"ls {Path(value).parent}"
-        ) from absent
-    if mapping is None:
-        raise TerminalInvalid(
-            f"Terminal profile '{value}' cannot be used: {'; '.join(errors)}",
-            hint="vmm session open --help",
-            details={"errors": errors},
-        )
-    return dict(mapping)
 
 
 def _opened(result: dict[str, Any]) -> str:

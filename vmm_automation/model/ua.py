@@ -50,11 +50,16 @@ class UaVersion:
     artifacts: tuple[Artifact, ...] = ()
     packages: tuple[str, ...] = ()
     data_version: int = 1
+    requirements: Requirements | None = None
 
 
 @dataclass(frozen=True)
 class Requirements:
-    """What a UA needs of the terminal and of the VM."""
+    """What a UA needs of the terminal and of the VM; 0, False and empty need nothing.
+
+    ``video_codecs``, ``audio_codecs``, ``image_types``, ``resolutions``, ``frame_rates``, ``bearers`` and
+    ``operating_systems``: any of them, best first; ``inputs``, ``features`` and ``encoders``: all of them.
+    """
 
     protocols: tuple[str, ...] = ("http",)
     min_screen_width_px: int = 0
@@ -65,6 +70,19 @@ class Requirements:
     vcpus: int = 1
     memory_mib: int = 0
     features: tuple[str, ...] = ()
+    min_colour_depth_bits: int = 0
+    max_latency_ms: int = 0
+    audio_in: bool = False
+    camera: bool = False
+    video_codecs: tuple[str, ...] = ()
+    audio_codecs: tuple[str, ...] = ()
+    image_types: tuple[str, ...] = ()
+    resolutions: tuple[str, ...] = ()
+    frame_rates: tuple[int, ...] = ()
+    bearers: tuple[str, ...] = ()
+    operating_systems: tuple[str, ...] = ()
+    encoders: tuple[str, ...] = ()
+    regions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -127,6 +145,11 @@ class UaDefinition:
             hint="vmm ua list",
             details={"ua": self.id, "version": wanted},
         )
+
+    def needs(self, version: str | None) -> Requirements:
+        """What one version requires: what it states itself, else what the UA states for all of them."""
+        stated = (each.requirements for each in self.versions if each.version == version)
+        return next(stated, None) or self.requirements
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +18,7 @@ from vmm_automation.operations.session import find, touch
 from vmm_automation.operations.vm_facts import facts
 from vmm_automation.selection.outcome import Choice, Selection
 from vmm_automation.selection.select import select_vm
+from vmm_automation.site import Placement
 from vmm_automation.state import generations, sessions, vms
 from vmm_automation.state.sessions import SeatTaken
 from vmm_automation.trace import point
@@ -50,8 +51,7 @@ def select(context: Context, request: Request) -> Selection:
         context.hypervisor.vm(request.vm)
     terminal = context.site.terminal(request.terminal)
     with context.store.reading() as tx:
-        history = sessions.list_sessions(tx, live_only=False)
-    mine = [session for session in history if session.user == request.user and session.ua == request.ua]
+        last_vm = sessions.last_vm(tx, user=request.user, ua=request.ua)
     return select_vm(
         ua=definition,
         terminal=terminal,
@@ -59,8 +59,28 @@ def select(context: Context, request: Request) -> Selection:
         version=request.version or None,
         wanted_vm=request.vm or None,
         avoid=request.avoid,
-        last_vm=max(mine, key=lambda session: session.created_at).vm if mine else None,
+        last_vm=last_vm,
+        pack=context.site.policies.placement is Placement.PACK,
     )
+
+
+def considered(
+    context: Context, request: Request, *, report: Callable[[dict[str, Any]], None] | None = None
+) -> dict[str, Any]:
+    """The selection that a request would lead to now, as a document; nothing is claimed or changed.
+
+    ``report`` is given the document where no VM fits, before that is raised.
+
+    Raises:
+        NotFound, TerminalInvalid, SiteInvalid: the request names what does not exist or is wrong.
+        NoVmFits: none fits; ``details`` is the document.
+    """
+    try:
+        return select(context, request).to_document()
+    except NoVmFits as none:
+        if report:
+            report(none.details)
+        raise
 
 
 def claim(context: Context, request: Request, *, check: bool = False) -> dict[str, Any]:

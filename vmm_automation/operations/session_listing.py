@@ -37,3 +37,16 @@ def description(
         "grants": [grant.to_document() for grant in found],
         "right": right.to_document(),
     }
+
+
+def explanation(
+    store: Store, session_id: str, *, clock: Clock | None = None, viewer: Identity | None = None
+) -> dict[str, Any]:
+    """Why a session got its VM: the selection as it was when the seat was claimed, whatever became of it.
+
+    Raises:
+        InvalidName, NotFound, NotPermitted: as :func:`description`.
+    """
+    found = description(store, session_id, clock=clock, viewer=viewer)
+    keys = ("id", "user", "ua", "version", "vm", "terminal", "state", "created_at", "selection")
+    return {key: found[key] for key in keys}

@@ -18,6 +18,7 @@ from vmm_automation.state import grants, vms
 from vmm_automation.state.session_rows import (
     LIVE_SQL,
     get,
+    last_vm,
     list_sessions,
     live_of_user,
     live_on_vm,
@@ -29,6 +30,7 @@ __all__ = [
     "SeatTaken",
     "claim",
     "get",
+    "last_vm",
     "list_sessions",
     "live_of_user",
     "live_on_vm",

@@ -7,7 +7,7 @@ from typing import Any
 
 from vmm_automation.ansible.action_base import VmmAction, text_list
 from vmm_automation.errors import Partial, UsageError, error_from_document
-from vmm_automation.operations import reconcile, session, session_claim, suspension
+from vmm_automation.operations import reconcile, session, session_claim, session_listing, suspension
 from vmm_automation.operations.context import Context
 
 _Step = Callable[[Context, dict[str, Any], bool], dict[str, Any]]
@@ -68,7 +68,20 @@ def _crash(done: dict[str, Any]) -> dict[str, Any]:
 def _claimed(context: Context, arguments: dict[str, Any], check: bool) -> dict[str, Any]:
     port = int(arguments.get("port") or 0)
     session.require_port(port)
-    request = session_claim.Request(
+    return session_claim.claim(context, _request(arguments), check=check)
+
+
+def _selected(context: Context, arguments: dict[str, Any], _check: bool) -> dict[str, Any]:
+    return {"changed": False, "selection": session_claim.considered(context, _request(arguments))}
+
+
+def _explained(context: Context, arguments: dict[str, Any], _check: bool) -> dict[str, Any]:
+    found = session_listing.explanation(context.store, str(arguments["session"]), clock=context.clock)
+    return {"changed": False, "explanation": found}
+
+
+def _request(arguments: dict[str, Any]) -> session_claim.Request:
+    return session_claim.Request(
         user=str(arguments["user"]),
         ua=str(arguments["ua"]),
         terminal=arguments["terminal"],
@@ -76,7 +89,6 @@ def _claimed(context: Context, arguments: dict[str, Any], check: bool) -> dict[s
         vm=str(arguments.get("vm") or ""),
         avoid=text_list(arguments.get("avoid") or [], name="session_avoid"),
     )
-    return session_claim.claim(context, request, check=check)
 
 
 def _active(context: Context, arguments: dict[str, Any], check: bool) -> dict[str, Any]:
@@ -112,6 +124,8 @@ _BY_WATCHERS = frozenset({"closing", "suspended", "resumed"})
 _STEPS: dict[str, _Step] = {
     "reconciled": _reconciled,
     "found": _found,
+    "selected": _selected,
+    "explained": _explained,
     "claimed": _claimed,
     "active": _active,
     "abandoned": _abandoned,
