@@ -30,6 +30,11 @@ _TABLES = {
     "audit_events": "seq, at, actor, origin, action, object, before_digest, after_digest, result,"
     " previous, hash",
 }
+#: what a state that grew in years has behind it, and one that was filled at once has not
+_SETTLED = {
+    "sqlite": ("ANALYZE", "PRAGMA wal_checkpoint(TRUNCATE)"),
+    "postgresql": ("VACUUM ANALYZE", "CHECKPOINT"),
+}
 
 
 @contextmanager
@@ -66,7 +71,8 @@ class MadeStates:
             ended.execute(f"UPDATE counters SET value = {grants + WORKERS}")
             connection.commit()
         with _connected(state, autocommit=True) as connection:
-            connection.cursor().execute("ANALYZE")
+            for statement in _SETTLED[engine]:
+                connection.cursor().execute(statement)
         return state
 
 

@@ -229,12 +229,18 @@ _KEPT: Final = (
     """,
 )
 
+_LOOKUPS: Final = (
+    # what happened on one session is asked for by 'session show'; seq: in its order
+    "CREATE INDEX grant_history_of_session ON grant_history (session, seq)",
+)
+
 #: entry n brings schema version n to n + 1
 MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
     (*_SESSIONS, *_DEPLOYMENTS, *_WATCHERS, *_GENERATIONS, *_EVENTS),
     _AUDIT,
     _LIVES,
     _KEPT,
+    _LOOKUPS,
 )
 VERSION: Final = len(MIGRATIONS)
 
