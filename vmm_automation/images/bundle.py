@@ -71,6 +71,12 @@ def write(target: Path, *, tar: Path, manifest: Manifest, key_file: Path, spool:
             target.hardlink_to(fresh)
     except FileExistsError as taken:
         raise _exists(target) from taken
+    except PermissionError as refused:
+        raise PreflightFailed(
+            f"Cannot write '{target}': it is not allowed, or its file system has no hard links",
+            hint=f"ls -ld {target.parent}",
+            details={"path": str(target)},
+        ) from refused
     finally:
         fresh.unlink(missing_ok=True)
     _sync(target.parent)
