@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import click
@@ -162,6 +163,41 @@ def repair(door: Door, yes: bool, recent: timedelta) -> Reply:
     counts = {key: len(result[key]) for key in ("missing", "found_again", "unnamed", "removed")}
     rows = [(key.replace("_", " "), count) for key, count in counts.items()]
     return Reply(result, table(("WHAT", "HOW MANY"), rows, empty=""), changed=result["changed"])
+
+
+@operation(command, "export")
+@_user
+@_ua
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--generation", type=_NUMBER, help="Its number; the newest if left out.")
+def export(door: Door, user: str, ua: str, file: Path, generation: int | None) -> Reply:
+    """Write a generation as one new .vmmimage file, which tar and zstd can open; it is not encrypted.
+
+    Example: vmm image export ada radicale ada-radicale.vmmimage
+    """
+    from vmm_automation.operations.image_file import export
+
+    result = export(door.context, user=user, ua=ua, target=file.absolute(), number=generation or 0)
+    return Reply(
+        result, f"Generation {result['generation']['number']} is in '{result['path']}'", changed=True
+    )
+
+
+@operation(command, "import", changes=True)
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option(
+    "--key", type=click.Path(path_type=Path), help="The key of the store that it was exported from."
+)
+def import_(door: Door, file: Path, key: Path | None) -> Reply:
+    """Make the content of a .vmmimage file the newest generation of its user, after all of it is proven.
+
+    Example: vmm image import ada-radicale.vmmimage
+    """
+    from vmm_automation.operations.image_file import import_
+
+    result = import_(door.context, source=file.absolute(), key_file=key, check=door.check)
+    number = result["generation"]["number"]
+    return Reply(result, f"Its content is generation {number}", changed=result["changed"])
 
 
 def _pinned(door: Door, user: str, ua: str, generation: int, *, pinned: bool) -> Reply:

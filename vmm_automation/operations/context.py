@@ -85,7 +85,12 @@ class Context:
         """The store of User Image Files."""
         from vmm_automation.images.borg import BorgStore
 
-        return BorgStore(self.places.user_images / "repository", key_file=self.places.user_images / "key")
+        return BorgStore(self.places.user_images / "repository", key_file=self.image_key)
+
+    @property
+    def image_key(self) -> Path:
+        """The key of the store of User Image Files."""
+        return self.places.user_images / "key"
 
 
 def open_context(

@@ -58,6 +58,12 @@ _RULES = (
         " AND older.number < mine.number) ORDER BY user_name, ua, number",
     ),
     (
+        "something is said of generation {number} of user '{user_name}', UA '{ua}', which does not exist",
+        "SELECT number, user_name, ua FROM generation_marks AS mark WHERE NOT EXISTS (SELECT 1"
+        " FROM generations WHERE generations.user_name = mark.user_name AND generations.ua = mark.ua"
+        " AND generations.number = mark.number) ORDER BY user_name, ua, number",
+    ),
+    (
         "watcher '{watcher}' has a grant on session '{session}', which is over",
         "SELECT watcher, session FROM grants WHERE NOT EXISTS (SELECT 1 FROM sessions"
         " WHERE id = session AND <live>) ORDER BY session, watcher",

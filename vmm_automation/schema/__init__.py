@@ -1,4 +1,5 @@
-"""The published JSON Schemas (draft 2020-12) of what an operator writes, and readable errors from them.
+"""The published JSON Schemas (draft 2020-12) of what an operator writes and of a user image's manifest, and
+readable errors from them.
 
 The schema files lie beside this module and travel in the wheel. A person who has made five mistakes
 is told all five, each with its file and path, in words rather than in schema keywords.
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from jsonschema.exceptions import ValidationError
 
-KINDS: Final = ("site", "profile", "terminal", "ua")
+KINDS: Final = ("site", "profile", "terminal", "ua", "manifest")
 
 _TYPES: Final = {
     "object": "a mapping",
@@ -38,7 +39,7 @@ Path = tuple[str | int, ...]
 
 @cache
 def schema(kind: str) -> dict[str, Any]:
-    """The JSON Schema of ``site``, ``profile``, ``terminal`` or ``ua``, as loaded from its file."""
+    """The JSON Schema of one of :data:`KINDS`, as loaded from its file."""
     text = resources.files(__name__).joinpath(f"{kind}.json").read_text(encoding="utf-8")
     loaded: dict[str, Any] = json.loads(text)
     return loaded
