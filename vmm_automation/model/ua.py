@@ -43,13 +43,15 @@ class Artifact:
 
 @dataclass(frozen=True)
 class UaVersion:
-    """One version of a UA and what it is delivered from."""
+    """One version of a UA and what it is delivered from; ``changes`` is what its users read."""
 
     version: str
     kind: str
     artifacts: tuple[Artifact, ...] = ()
     packages: tuple[str, ...] = ()
     data_version: int = 1
+    licence: str = ""
+    changes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -75,6 +75,8 @@ def _version(version: str, document: Document) -> UaVersion:
         ),
         packages=tuple(document.get("packages", ())),
         data_version=document.get("data_version", 1),
+        licence=document.get("licence", ""),
+        changes=tuple(document.get("changes", ())),
     )
 
 
