@@ -3,7 +3,7 @@ written.
 
 A hostile or broken archive must not reach outside its directory in the guest, where root unpacks it: absolute
 names, ``..``, links that point outside and special files are refused, owners and set-id bits are dropped.
-What unpacks to more than :data:`MOST_BYTES` or :data:`MOST_MEMBERS` is refused before it fills memory or disk.
+What unpacks to more than :data:`MOST_BYTES` or :data:`MOST_MEMBERS` is refused before it fills the memory.
 """
 
 from __future__ import annotations
