@@ -21,7 +21,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vmm_automation.errors import NotFound
+from vmm_automation.errors import NotFound, SiteInvalid
 from vmm_automation.model.access import Access, access_errors, access_from
 from vmm_automation.model.names import check_name
 from vmm_automation.model.state_url import parse_state_url
@@ -160,6 +160,20 @@ class Site:
     def ua(self, name: str) -> UaDefinition:
         """One UA definition. Raises InvalidName, NotFound, SiteInvalid."""
         return self._ua_files.one(name)
+
+    def ua_errors(self, name: str = "") -> list[str]:
+        """Every error of one UA definition, or of all. Raises InvalidName, NotFound."""
+        if not name:
+            return self._ua_files.errors()
+        try:
+            self._ua_files.one(name)
+        except SiteInvalid as invalid:
+            return list(invalid.details["errors"])
+        return []
+
+    def valid_uas(self) -> dict[str, UaDefinition]:
+        """The UA definitions that have no errors, by id."""
+        return self._ua_files.valid()
 
     def base_image(self, name: str) -> BaseImageDefinition:
         """One base image. Raises InvalidName, NotFound, SiteInvalid."""

@@ -123,8 +123,10 @@ def test_rollback_goes_back_once_however_often_it_is_asked(context: Context, gue
     """The version before is active without a transfer; a second rollback of the same update does nothing."""
     install(context, guest, "1.0", "2.0", "3.0")
     puts = guest.puts
-    assert agreed(ua_lifecycle.rolled_back(context, guest, ua_id="demo", check=True)) == ["switch"]
-    assert agreed(ua_lifecycle.rolled_back(context, guest, ua_id="demo")) == ["switch"]
+    planned = ua_lifecycle.rolled_back(context, guest, ua_id="demo", check=True)
+    assert planned["vms"]["vm-1"]["previous"] == "3.0"
+    assert agreed(planned) == ["switch"]
+    assert ua_lifecycle.rolled_back(context, guest, ua_id="demo") == planned
     assert states(context) == {"1.0": "inactive", "2.0": "active", "3.0": "inactive"}
     assert agreed(ua_lifecycle.rolled_back(context, guest, ua_id="demo")) == []
     assert ua.read_status(guest).ua("demo").active == "2.0"

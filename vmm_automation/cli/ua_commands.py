@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from vmm_automation.cli.door import Door, Reply, operation, table
+from vmm_automation.cli.door import Door, Reply, fields, operation, table
 
 
 @click.group("ua")
@@ -40,6 +40,32 @@ def list_(door: Door) -> Reply:
     return Reply(
         {"uas": uas}, table(("UA", "VERSION", "KIND", "ACTIVE ON"), rows, empty="The site defines no UAs.")
     )
+
+
+@operation(command, "validate")
+@click.argument("ua", default="")
+def validate(door: Door, ua: str) -> Reply:
+    """Check a UA definition (all, if none is named) and list every error with its place; nothing is touched.
+
+    Example: vmm ua validate radicale
+    """
+    from vmm_automation.operations.ua_catalogue import validated
+
+    result = validated(door.context, ua)
+    return Reply(result, "\n".join(f"{name}: valid" for name in result["valid"]))
+
+
+@operation(command, "show")
+@_ua
+def show(door: Door, ua: str) -> Reply:
+    """Show a UA: its definition, its versions with artifacts and changes, and the VMs that have it.
+
+    Example: vmm ua show radicale
+    """
+    from vmm_automation.operations.ua_catalogue import shown
+
+    result = shown(door.context, ua)
+    return Reply(result, _shown(result))
 
 
 @operation(command, "install", changes=True)
@@ -140,6 +166,27 @@ def remove(door: Door, ua: str, version: str, vms: tuple[str, ...], yes: bool) -
     """
     door.confirm(f"Remove UA '{ua}' from {', '.join(vms) or 'all VMs'}?", yes=yes)
     return _told(door, "ua_remove", ua, version, vms, {"ua_allow_destroy": True})
+
+
+def _shown(result: dict[str, Any]) -> str:
+    ua = result["ua"]
+    ports = ", ".join(f"{each['name']} {each['protocol']} {each['port']}" for each in ua["endpoints"])
+    probe = ua["probe"]["kind"] if ua["probe"] else ""
+    lines = [fields({"id": ua["id"], "name": ua["display_name"], "endpoints": ports, "probe": probe})]
+    for version in ua["versions"]:
+        sources = [each["source"] for each in version["artifacts"]] + list(version["packages"])
+        pairs = {
+            "version": version["version"],
+            "  kind": version["kind"],
+            "  licence": version["licence"],
+            "  from": ", ".join(sources),
+            "  changes": "; ".join(version["changes"]),
+            "  active on": ", ".join(version["active_on"]),
+        }
+        lines.append(fields(pairs))
+    rows = [(row["vm"], row["version"], row["state"], row["reason"]) for row in result["deployments"]]
+    lines.append(table(("VM", "VERSION", "STATE", "REASON"), rows, empty="It is on no VM."))
+    return "\n\n".join(lines)
 
 
 def _status_rows(result: dict[str, Any]) -> Iterator[tuple[object, ...]]:

@@ -43,7 +43,7 @@ class Artifact:
 
 @dataclass(frozen=True)
 class UaVersion:
-    """One version of a UA and what it is delivered from."""
+    """One version of a UA and what it is delivered from; ``changes`` is what its users read."""
 
     version: str
     kind: str
@@ -51,6 +51,8 @@ class UaVersion:
     packages: tuple[str, ...] = ()
     data_version: int = 1
     requirements: Requirements | None = None
+    licence: str = ""
+    changes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

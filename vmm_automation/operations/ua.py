@@ -22,7 +22,14 @@ from vmm_automation.model.names import check_name
 from vmm_automation.model.ua import UaDefinition, UaVersion
 from vmm_automation.operations import ua_scripts
 from vmm_automation.operations.ua_plans import plan_activate, plan_deactivate, plan_install, plan_remove
-from vmm_automation.operations.ua_reports import GuestStatus, UaOnGuest, changes, parse_status, raise_failure
+from vmm_automation.operations.ua_reports import (
+    GuestStatus,
+    UaOnGuest,
+    active_before,
+    changes,
+    parse_status,
+    raise_failure,
+)
 from vmm_automation.ports import Guest
 from vmm_automation.trace import point
 
@@ -140,8 +147,8 @@ def activate(
         return _result(definition.id, version, planned, check=True, previous=there.active)
     tried = definition.probe if probe else None
     script = ua_scripts.switch_script(definition.id, version=version, probe=tried, **_waiting(definition))
-    done = _run(guest, script, ua=definition.id, version=version, action="activate")
-    return _result(definition.id, version, done, check=False)
+    said = _said(guest, script, ua=definition.id, version=version, action="activate")
+    return _result(definition.id, version, changes(said), check=False, previous=active_before(said))
 
 
 def deactivate(guest: Guest, *, ua: str, check: bool = False) -> dict[str, Any]:
@@ -256,10 +263,14 @@ def _waiting(definition: UaDefinition) -> dict[str, Any]:
 
 
 def _run(guest: Guest, script: str, *, ua: str, version: str, action: str) -> list[str]:
+    return changes(_said(guest, script, ua=ua, version=version, action=action))
+
+
+def _said(guest: Guest, script: str, *, ua: str, version: str, action: str) -> str:
     result = guest.run(script)
     if result.status != 0:
         raise_failure(result, vm=guest.name, ua=ua, version=version, action=action)
-    return changes(result.stdout)
+    return result.stdout
 
 
 def _result(

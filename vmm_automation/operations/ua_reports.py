@@ -121,6 +121,11 @@ def changes(stdout: str) -> list[str]:
     return [words[0] for kind, words in _lines(stdout) if kind == "did"]
 
 
+def active_before(stdout: str) -> str:
+    """The version that was active when a script began, where it says so."""
+    return next((words[0] for kind, words in _lines(stdout) if kind == "was"), "")
+
+
 def _lines(stdout: str) -> Iterator[tuple[str, list[str]]]:
     for line in stdout.splitlines():
         words = line.split("\t")

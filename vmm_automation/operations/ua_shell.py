@@ -157,6 +157,7 @@ forget_trial
 line_of "$target/.vmm-digest"
 [ -n "$line" ] || refuse absent
 current_of
+[ -z "$line" ] || say was "$line"
 again=no
 if [ "$line" != "$version" ]; then
     if [ -n "$line" ] && running; then again=yes; fi

@@ -73,6 +73,8 @@ def _version(version: str, document: Document, common: Document) -> UaVersion:
         packages=tuple(document.get("packages", ())),
         data_version=document.get("data_version", 1),
         requirements=None if own is None else _requirements(common, own),
+        licence=document.get("licence", ""),
+        changes=tuple(document.get("changes", ())),
     )
 
 
