@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from vmm_automation.state.store import Engine
+
+from .fake_clock import FakeClock
 from .postgres_server import PostgresServer, running_server
 from .real_state import ENGINES, RealState
 
@@ -39,6 +42,17 @@ def real_state(request: pytest.FixtureRequest, tmp_path: Path) -> RealState:
     server: PostgresServer = request.getfixturevalue("postgres_server")
     (tmp_path / "home").mkdir()
     return RealState(tmp_path / "home", server.text(server.emptied()))
+
+
+@pytest.fixture
+def store(real_state: RealState) -> Iterator[Engine]:
+    with real_state.open() as opened:
+        yield opened
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
 
 
 @pytest.fixture(params=ENGINES)

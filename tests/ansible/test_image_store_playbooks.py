@@ -13,9 +13,9 @@ from vmm_automation.images.borg import BorgStore, archive_name
 from vmm_automation.images.manifest import to_generation
 from vmm_automation.state import generations
 
+from ..fake_clock import FakeClock
 from ..made_site import MadeSite
-from ..unit.conftest import FakeClock
-from ..unit.stored_images import make_tar, manifest_of
+from ..programs.stored_images import make_tar, manifest_of
 
 WHOSE = {"image_store_user": "ann", "image_store_ua": "radicale"}
 

@@ -1,47 +1,13 @@
-"""What unit tests share: a clock that stands still, and a state of the test's own on each engine."""
+"""What unit tests share: a session that lives."""
 
 from __future__ import annotations
-
-from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from vmm_automation.state import sessions, vms
 from vmm_automation.state.store import Engine
 
-from ..real_state import RealState
-
-
-class FakeClock:
-    """Implements ``ports.Clock``; time moves only when a test says so, back too."""
-
-    def __init__(self) -> None:
-        self.time = datetime(2026, 1, 31, 12, 0, 0, tzinfo=UTC)
-
-    def now(self) -> datetime:
-        """The time it stands at."""
-        return self.time
-
-    def sleep(self, seconds: float) -> None:
-        """Pass the time at once."""
-        self.time += timedelta(seconds=seconds)
-
-    def advance(self, **units: float) -> datetime:
-        """Move by a timedelta's units (negative: back) and return the new time."""
-        self.time += timedelta(**units)
-        return self.time
-
-
-@pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
-def store(real_state: RealState) -> Iterator[Engine]:
-    with real_state.open() as opened:
-        yield opened
+from ..fake_clock import FakeClock
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from vmm_automation.state import audit, generation_marks, ledger, orphans, vms
 from vmm_automation.state.audit import Author
 from vmm_automation.state.store import Engine, Tx
 
-from .conftest import FakeClock
+from ..fake_clock import FakeClock
 from .test_state_generations import add, made, run
 
 

@@ -19,7 +19,7 @@ from vmm_automation.site import Site
 from vmm_automation.state import sessions
 from vmm_automation.state.store import Engine
 
-from .conftest import FakeClock
+from ..fake_clock import FakeClock
 
 
 class OneVm:

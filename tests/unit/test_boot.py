@@ -13,7 +13,7 @@ from vmm_automation.errors import GuestUnreachable
 from vmm_automation.operations.context import Context
 from vmm_automation.operations.vm_work import Revival, Work
 
-from .conftest import FakeClock
+from ..fake_clock import FakeClock
 from .one_vm import OneVm, context
 
 __all__ = ["context"]

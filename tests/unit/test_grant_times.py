@@ -16,7 +16,7 @@ from vmm_automation.operations.state_check import check_state
 from vmm_automation.state import sessions
 from vmm_automation.state.store import Engine
 
-from .conftest import FakeClock
+from ..fake_clock import FakeClock
 
 HOUR = timedelta(hours=1)
 NOON = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)

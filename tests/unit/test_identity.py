@@ -18,7 +18,7 @@ from vmm_automation.operations.identity import Identity, identify
 from vmm_automation.operations.session_listing import description
 from vmm_automation.state.store import Engine
 
-from .conftest import FakeClock
+from ..fake_clock import FakeClock
 from .one_vm import context, vm
 
 __all__ = ["context", "vm"]

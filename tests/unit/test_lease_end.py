@@ -17,7 +17,7 @@ from vmm_automation.operations.reconcile import reconcile
 from vmm_automation.operations.session_abandon import find
 from vmm_automation.site import Site
 
-from .conftest import FakeClock
+from ..fake_clock import FakeClock
 from .one_vm import OneVm, context, vm
 
 __all__ = ["context", "vm"]

@@ -16,7 +16,7 @@ from vmm_automation.operations.reconcile import reconcile
 from vmm_automation.operations.session_abandon import find
 from vmm_automation.state import sessions
 
-from .conftest import FakeClock
+from ..fake_clock import FakeClock
 from .one_vm import OneVm, context, vm
 
 __all__ = ["context", "vm"]

@@ -22,7 +22,7 @@ from vmm_automation.state import sessions, vms
 from vmm_automation.state.sessions import SeatTaken
 from vmm_automation.state.store import Engine, Tx
 
-from .conftest import FakeClock
+from ..fake_clock import FakeClock
 from .one_vm import OneVm, context, vm
 from .test_lease_end import with_policies, with_site
 

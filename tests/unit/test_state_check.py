@@ -9,8 +9,8 @@ import pytest
 from vmm_automation.operations.state_check import check_state
 from vmm_automation.state.store import Engine
 
+from ..fake_clock import FakeClock
 from ..real_state import RealState
-from .conftest import FakeClock
 from .filled_state import fill
 
 #: what somebody did to the tables by hand -> what the check says of it

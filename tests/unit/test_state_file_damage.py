@@ -17,8 +17,8 @@ from vmm_automation.operations.state_check import check_state
 from vmm_automation.state import vms
 from vmm_automation.state.sqlite import SqliteStore
 
+from ..fake_clock import FakeClock
 from ..small_disk import filled, read_only, small_disk
-from .conftest import FakeClock
 
 _NOBODY = 65534
 

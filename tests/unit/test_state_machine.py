@@ -20,7 +20,7 @@ from vmm_automation.state import sessions, suspend_right, vms
 from vmm_automation.state.sqlite import SqliteStore
 from vmm_automation.state.store import Tx
 
-from .conftest import FakeClock
+from ..fake_clock import FakeClock
 from .plain_watchers import PlainWatchers, Refused
 
 NAMES = st.sampled_from(["bo", "cy", "di"])

@@ -20,7 +20,7 @@ from vmm_automation.state.audit import Author
 from vmm_automation.state.store import Engine, Tx
 from vmm_automation.state.tables import tables
 
-from .conftest import FakeClock
+from ..fake_clock import FakeClock
 
 TEXTS = {
     "quote": "x' OR '1'='1",

@@ -11,8 +11,8 @@ from vmm_automation.errors import RuleBroken
 from vmm_automation.state import vms
 from vmm_automation.state.store import Engine
 
+from ..fake_clock import FakeClock
 from ..real_state import RealState
-from .conftest import FakeClock
 
 
 def test_exception_in_a_transaction_undoes_it(store: Engine, clock: FakeClock) -> None:

@@ -14,7 +14,7 @@ from vmm_automation.model.watcher import Grant, Privilege, SuspendRight
 from vmm_automation.state import grants, suspend_right
 from vmm_automation.state.store import Engine, Tx
 
-from .conftest import FakeClock
+from ..fake_clock import FakeClock
 
 P = Privilege
 LEASE = timedelta(minutes=5)

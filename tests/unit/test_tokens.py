@@ -23,7 +23,7 @@ from vmm_automation.state.audit_chain import canonical
 from vmm_automation.state.store import Engine
 from vmm_automation.state.tables import tables
 
-from .conftest import FakeClock
+from ..fake_clock import FakeClock
 from .one_vm import context, vm
 
 __all__ = ["context", "vm"]

@@ -14,7 +14,7 @@ from vmm_automation.operations import audit_log, image_store, image_upkeep
 from vmm_automation.operations.context import Context
 from vmm_automation.state import generation_marks, generations, orphans, sessions, vms
 
-from .conftest import FakeClock
+from ..fake_clock import FakeClock
 from .stored_images import context, damage, numbers, store_generation
 
 __all__ = ["context"]

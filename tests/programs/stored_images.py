@@ -21,7 +21,7 @@ from vmm_automation.site import Site
 from vmm_automation.state import generations
 from vmm_automation.state.store import Engine
 
-from .conftest import FakeClock
+from ..fake_clock import FakeClock
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.sandbox_guest import SandboxGuest
+from tests.programs.sandbox_guest import SandboxGuest
 from vmm_automation.adapters.bundles import Bundle, build_bundle
 from vmm_automation.adapters.cached_files import sha256_of
 from vmm_automation.errors import ArtifactInvalid, Conflict, DiskFull, NotFound, TaskFailed

@@ -17,7 +17,7 @@ from vmm_automation.operations.context import Context
 from vmm_automation.operations.entries import session_change
 from vmm_automation.state import generations, orphans, sessions, vms
 
-from .conftest import FakeClock
+from ..fake_clock import FakeClock
 from .stored_images import context, make_tar, manifest_of, numbers
 
 __all__ = ["context"]

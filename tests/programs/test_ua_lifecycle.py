@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.fake_clock import FakeClock
 from tests.made_site import make_site
-from tests.unit.conftest import FakeClock
-from tests.unit.sandbox_guest import SandboxGuest
+from tests.programs.sandbox_guest import SandboxGuest
 from vmm_automation.adapters.cached_files import sha256_of
 from vmm_automation.errors import Conflict, NotFound, TaskFailed
 from vmm_automation.model.ua import DeploymentState

@@ -24,8 +24,8 @@ from vmm_automation.operations import audit_log, image_file
 from vmm_automation.operations.context import Context
 from vmm_automation.state import generations
 
+from ..fake_clock import FakeClock
 from ..small_disk import small_disk
-from .conftest import FakeClock
 from .stored_images import context, make_tar, manifest_of, numbers, store_generation
 
 __all__ = ["context"]

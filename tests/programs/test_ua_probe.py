@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.sandbox_guest import SandboxGuest
-from tests.unit.test_ua_scripts import DEFINITION, V1, V2, archive_bundle
+from tests.programs.sandbox_guest import SandboxGuest
+from tests.programs.test_ua_scripts import DEFINITION, V1, V2, archive_bundle
 from vmm_automation.errors import TaskFailed
 from vmm_automation.model.ua import Probe, UaDefinition
 from vmm_automation.operations import ua
