@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from vmm_automation.state import sessions, vms
 from vmm_automation.state.store import Engine
 
 from .fake_clock import FakeClock
@@ -53,6 +54,26 @@ def store(real_state: RealState) -> Iterator[Engine]:
 @pytest.fixture
 def clock() -> FakeClock:
     return FakeClock()
+
+
+@pytest.fixture
+def live(store: Engine, clock: FakeClock) -> Engine:
+    """A store with live session s-1."""
+    with store.transaction() as tx:
+        vms.mark_clean(tx, vm="vm-1", now=clock.now())
+        sessions.claim(
+            tx,
+            session_id="s-1",
+            user="ann",
+            ua="cal",
+            version="1",
+            vm="vm-1",
+            terminal="phone",
+            explanation={},
+            owner="",
+            now=clock.now(),
+        )
+    return store
 
 
 @pytest.fixture(params=ENGINES)
