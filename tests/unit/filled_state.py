@@ -9,8 +9,9 @@ import pytest
 
 from vmm_automation.model.ua import DeploymentState
 from vmm_automation.operations import watcher
-from vmm_automation.state import audit, generation_marks, ledger, orphans, vms
+from vmm_automation.state import audit, generation_marks, ledger, orphans, rollouts, vms
 from vmm_automation.state.audit import Author
+from vmm_automation.state.rollouts import Outcome
 from vmm_automation.state.store import Engine, Tx
 
 from ..fake_clock import FakeClock
@@ -30,6 +31,8 @@ def fill(store: Engine, clock: FakeClock) -> None:
         vms.mark_dirty(tx, vm="vm-1", reason='it\'s "dirty"\n100% é 𝄞', now=clock.now())
         vms.forget(tx, vm="vm-2")
         ledger.record(tx, vm="vm-1", ua="cal", version="1", state=DeploymentState.ACTIVE, now=clock.now())
+        rollouts.begin(tx, ua="cal", holder="ann", owner="host:boot:1:1", now=clock.now())
+        rollouts.note(tx, Outcome("vm-1", "failed", 12, "it's gone", {"message": "é"}), ua="cal")
         for number in range(200):  # more than are read at a time
             old_event(tx, f"{number}")
     for name in ("bo", "cy"):

@@ -20,6 +20,11 @@ def command() -> None:
 
 _ua = click.argument("ua")
 _vms = click.option("--vm", "vms", multiple=True, metavar="NAME", help="Only this VM; may be repeated.")
+_batch = click.option("--batch", default="", metavar="N,…", help="How many VMs at a time (1,10%,50%).")
+_limit = click.option(
+    "--max-failures", type=click.IntRange(min=0), default=0, help="Begin no other VM after so many failures."
+)
+_force = click.option("--force", is_flag=True, help="VMs in a session of another UA too.")
 _version = click.option("--version", default="", help="The version; the newest if left out.")
 
 
@@ -72,24 +77,32 @@ def show(door: Door, ua: str) -> Reply:
 @_ua
 @_version
 @_vms
-def install(door: Door, ua: str, version: str, vms: tuple[str, ...]) -> Reply:
+@_batch
+@_limit
+@_force
+def install(door: Door, ua: str, version: str, vms: tuple[str, ...], **rollout: Any) -> Reply:
     """Deliver a version of a UA to VMs (all, if none is named) and make it the active one there.
 
     Example: vmm ua install radicale --version 3.2.3 --vm vm-1
     """
-    return _told(door, "ua_install", ua, version, vms)
+    more = {f"ua_{name}": value for name, value in rollout.items()}
+    return _told(door, "ua_install", ua, version, vms, more)
 
 
 @operation(command, "update", changes=True)
 @_ua
 @_version
 @_vms
-def update(door: Door, ua: str, version: str, vms: tuple[str, ...]) -> Reply:
+@_batch
+@_limit
+@_force
+def update(door: Door, ua: str, version: str, vms: tuple[str, ...], **rollout: Any) -> Reply:
     """Bring VMs that have a UA to another version; the old one stays there, inactive.
 
     Example: vmm ua update radicale --vm vm-2
     """
-    return _told(door, "ua_update", ua, version, vms)
+    more = {f"ua_{name}": value for name, value in rollout.items()}
+    return _told(door, "ua_update", ua, version, vms, more)
 
 
 @operation(command, "deliver", changes=True)
@@ -207,7 +220,8 @@ def _told(
     variables = {"ua_id": ua, "ua_version": version, "ua_vms": list(vms) or "vms", **(more or {})}
     reply = door.playbook(playbook, variables)
     lines = [
-        f"{name}: {ua} {vm.get('version') or ''} {', '.join(vm['actions']) or 'unchanged'}"
+        f"{name}: {ua} {vm.get('version') or ''} "
+        f"{vm.get('reason') or ', '.join(vm['actions']) or 'unchanged'}"
         for name, vm in reply.result.get("vms", {}).items()
     ]
     return Reply(reply.result, "\n".join(lines), changed=reply.changed)

@@ -234,6 +234,30 @@ _LOOKUPS: Final = (
     "CREATE INDEX grant_history_of_session ON grant_history (session, seq)",
 )
 
+_ROLLOUTS: Final = (
+    # a row is the exclusive right to change a UA on many VMs; it goes when the rollout ends
+    """
+    CREATE TABLE rollouts (
+        ua TEXT PRIMARY KEY,
+        holder TEXT NOT NULL,
+        owner TEXT NOT NULL,
+        began_at TEXT NOT NULL
+    )
+    """,
+    # error: '' or a JSON document
+    """
+    CREATE TABLE rollout_vms (
+        ua TEXT NOT NULL,
+        vm TEXT NOT NULL,
+        outcome TEXT NOT NULL CHECK (outcome IN ('done', 'failed', 'skipped')),
+        duration_ms BIGINT NOT NULL,
+        reason TEXT NOT NULL,
+        error TEXT NOT NULL,
+        PRIMARY KEY (ua, vm)
+    )
+    """,
+)
+
 #: entry n brings schema version n to n + 1
 MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
     (*_SESSIONS, *_DEPLOYMENTS, *_WATCHERS, *_GENERATIONS, *_EVENTS),
@@ -241,6 +265,7 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
     _LIVES,
     _KEPT,
     _LOOKUPS,
+    _ROLLOUTS,
 )
 VERSION: Final = len(MIGRATIONS)
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from vmm_automation.ansible.action_base import VmmAction, text_list
 from vmm_automation.errors import UsageError
-from vmm_automation.operations import deployment, ua_lifecycle, ua_status
+from vmm_automation.operations import deployment, ua_lifecycle, ua_rollout, ua_status
 from vmm_automation.operations.context import Context
 from vmm_automation.ports import Guest
 
@@ -22,6 +23,20 @@ class ActionModule(VmmAction):
         if step := _ON_CONTROLLER.get(state):
             names = text_list(arguments.get("vms") or [], name="ua_vms")
             return step(context, names, ua_id=_text(arguments, "id"), version=_text(arguments, "version"))
+        if state == "opened":
+            names = text_list(arguments.get("vms") or [], name="ua_vms")
+            return ua_rollout.opened(
+                context,
+                names,
+                ua_id=_text(arguments, "id"),
+                version=_text(arguments, "version"),
+                batch=_text(arguments, "batch"),
+                run=str(self.variables.get("vmm_run") or ""),
+                check=check,
+            )
+        if state == "concluded":
+            run = str(self.variables.get("vmm_run") or "")
+            return ua_rollout.concluded(context, ua_id=_text(arguments, "id"), run=run, check=check)
         return _on_guest(context, self.guest(), arguments, state=state, check=check)
 
 
@@ -31,7 +46,15 @@ def _on_guest(
     ua_id, version = _text(arguments, "id"), _text(arguments, "version")
     if state in {"active", "updated"}:
         update = state == "updated"
-        return deployment.active(context, guest, ua_id=ua_id, version=version, update=update, check=check)
+        act = partial(
+            deployment.active, context, guest, ua_id=ua_id, version=version, update=update, check=check
+        )
+        limit, force = int(arguments.get("max_failures") or 0), bool(arguments.get("force"))
+        if not (_text(arguments, "batch") or limit or force):
+            return act()
+        return ua_rollout.on_vm(
+            context, guest, act, ua_id=ua_id, max_failures=limit, force=force, check=check
+        )
     if state == "absent":
         allowed = bool(arguments.get("allow_destroy", False))
         return deployment.absent(
