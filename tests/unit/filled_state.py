@@ -9,7 +9,7 @@ import pytest
 
 from vmm_automation.model.ua import DeploymentState
 from vmm_automation.operations import watcher
-from vmm_automation.state import audit, ledger, vms
+from vmm_automation.state import audit, ledger, seats, vms
 from vmm_automation.state.audit import Author
 from vmm_automation.state.store import Engine, Tx
 
@@ -27,6 +27,7 @@ def fill(store: Engine, clock: FakeClock) -> None:
         vms.mark_dirty(tx, vm="vm-1", reason='it\'s "dirty"\n100% é 𝄞', now=clock.now())
         vms.forget(tx, vm="vm-2")
         ledger.record(tx, vm="vm-1", ua="cal", version="1", state=DeploymentState.ACTIVE, now=clock.now())
+        seats.learn(tx, vm="vm-1", offered={"vcpus": 1}, active={"cal": "1"}, free=False)
         for number in range(200):  # more than are read at a time
             old_event(tx, f"{number}")
     for name in ("bo", "cy"):

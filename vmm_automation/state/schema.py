@@ -194,11 +194,46 @@ _LIVES: Final = (
     "ALTER TABLE sessions ADD COLUMN seen_at TEXT NOT NULL DEFAULT ''",
 )
 
+_SEATS: Final = (
+    # what a claim looks up instead of all VMs, one row for each UA that is active on a VM, and one with ua ''
+    """
+    CREATE TABLE seats (
+        vm TEXT NOT NULL,
+        ua TEXT NOT NULL,
+        version TEXT NOT NULL,
+        kind TEXT NOT NULL,
+        free INTEGER NOT NULL,
+        PRIMARY KEY (vm, ua)
+    )
+    """,
+    "CREATE INDEX free_seats ON seats (ua, version, kind, vm) WHERE free = 1",
+    # VMs of one kind have the same profile, vCPUs, memory, features, protocols and offers
+    """
+    CREATE TABLE vm_kinds (
+        kind TEXT PRIMARY KEY,
+        document TEXT NOT NULL
+    )
+    """,
+    """
+    CREATE TABLE seat_groups (
+        ua TEXT NOT NULL,
+        version TEXT NOT NULL,
+        kind TEXT NOT NULL,
+        total BIGINT NOT NULL,
+        held BIGINT NOT NULL,
+        PRIMARY KEY (ua, version, kind)
+    )
+    """,
+    # the VM of last time, without reading a user's whole history
+    "CREATE INDEX sessions_of_user ON sessions (user_name, ua, fence)",
+)
+
 #: entry n brings schema version n to n + 1
 MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
     (*_SESSIONS, *_DEPLOYMENTS, *_WATCHERS, *_GENERATIONS, *_EVENTS),
     _AUDIT,
     _LIVES,
+    _SEATS,
 )
 VERSION: Final = len(MIGRATIONS)
 
