@@ -101,7 +101,7 @@ class Client:
         self.world, self.number = world, number
         self.random = random.Random(number)
         self.context = Context(site=Site(world.path.parent, "bench"), actor="bench")
-        self.times: list[float] = []
+        self.times: list[tuple[float, float]] = []
         self.held: list[tuple[str, str, int]] = []
         self.stays: list[tuple[str, int, int]] = []
         self.wrong = self.none = 0
@@ -114,11 +114,11 @@ class Client:
                 if len(self.held) > min(share, requests // 2):
                     with store.transaction() as tx:
                         self._release(tx)
-                began = time.perf_counter()
+                began, cpu = time.perf_counter(), time.process_time()
                 with store.transaction() as tx:
                     claimed = self._place(tx, f"s-{self.number}-{turn}")
                 if claimed:
-                    self.times.append(time.perf_counter() - began)
+                    self.times.append((time.perf_counter() - began, time.process_time() - cpu))
                     self.held.append(claimed)
             self.stays += [(vm, since, time.monotonic_ns()) for _, vm, since in self.held]
 
@@ -187,7 +187,8 @@ def simulated(world: World) -> dict[str, Any]:
     filled = time.perf_counter()
     with ProcessPoolExecutor(world.processes, mp_context=get_context("spawn")) as pool:
         found = list(pool.map(client, [world] * world.processes, range(world.processes)))
-    times = sorted(each for one in found for each in one["times"])
+    times = sorted(each for one in found for each, _ in one["times"])
+    cpu = [each for one in found for _, each in one["times"]]
     with SqliteStore.open(world.path) as store, store.reading() as tx:
         groups = len(seats.groups(tx, ua="ua-0"))
     return {
@@ -196,6 +197,7 @@ def simulated(world: World) -> dict[str, Any]:
         "placed": len(times),
         "p50_ms": round(statistics.median(times) * 1000, 2),
         "p99_ms": round(times[int(len(times) * 0.99)] * 1000, 2),
+        "p50_cpu_ms": round(statistics.median(cpu) * 1000, 2),
         "none fitted": sum(one["none"] for one in found),
         "rejected though free": sum(one["wrong"] for one in found),
         "double claims": overlaps([stay for one in found for stay in one["stays"]]),
