@@ -9,7 +9,7 @@ import pytest
 
 from vmm_automation.model.ua import DeploymentState
 from vmm_automation.operations import watcher
-from vmm_automation.state import audit, generation_marks, ledger, orphans, rollouts, vms
+from vmm_automation.state import audit, generation_marks, ledger, orphans, rollouts, seats, vms
 from vmm_automation.state.audit import Author
 from vmm_automation.state.rollouts import Outcome
 from vmm_automation.state.store import Engine, Tx
@@ -33,6 +33,7 @@ def fill(store: Engine, clock: FakeClock) -> None:
         ledger.record(tx, vm="vm-1", ua="cal", version="1", state=DeploymentState.ACTIVE, now=clock.now())
         rollouts.begin(tx, ua="cal", holder="ann", owner="host:boot:1:1", now=clock.now())
         rollouts.note(tx, Outcome("vm-1", "failed", 12, "it's gone", {"message": "é"}), ua="cal")
+        seats.learn(tx, vm="vm-1", offered={"vcpus": 1}, active={"cal": "1"}, free=False)
         for number in range(200):  # more than are read at a time
             old_event(tx, f"{number}")
     for name in ("bo", "cy"):

@@ -16,7 +16,7 @@ def facts(context: Context) -> list[VmFacts]:
     with context.store.reading() as tx:
         conditions = vms.conditions(tx)
         active = ledger.active_versions(tx)
-        live = {session.vm: session.id for session in sessions.list_sessions(tx, live_only=True)}
+        live = sessions.holders(tx)
     offers = _offers(context, observed)
     return [
         VmFacts(

@@ -12,7 +12,7 @@ from vmm_automation.selection.filters import VM_FILTERS
 from vmm_automation.selection.negotiation import negotiated
 from vmm_automation.selection.outcome import EXISTS, TERMINAL, Choice, Rejection, Selection
 from vmm_automation.selection.question import Miss, Question
-from vmm_automation.selection.score import Scale, loads_of, terms_of
+from vmm_automation.selection.score import Load, Scale, loads_of, terms_of
 from vmm_automation.selection.summary import hint_for, message_for
 from vmm_automation.selection.terminal_filters import TERMINAL_FILTERS
 
@@ -27,12 +27,14 @@ def select_vm(
     avoid: Sequence[str],
     last_vm: str | None,
     pack: bool = False,
+    loads: Mapping[str, Load] | None = None,
 ) -> Selection:
     """Rank the VMs that can serve ``ua`` to ``terminal``; the order of ``facts`` does not matter.
 
     ``version`` None takes any version that the site defines and the VM has active; ``wanted_vm`` admits
     only that VM; VMs in ``avoid`` are left out; ``last_vm`` is the user's VM of last time; ``pack``
-    prefers the fullest region, where otherwise the one with most VMs free is preferred.
+    prefers the fullest region, where otherwise the one with most VMs free is preferred. ``loads`` are
+    the regions' where ``facts`` are not all VMs.
 
     Raises:
         NotFound: the UA's definition has no such version.
@@ -47,7 +49,7 @@ def select_vm(
     common = () if not all(lacks.values()) else lacks[version or ua.versions[-1].version]
     rejected, fitting = _filtered(question, ordered, lacks=lacks)
     least = min((each.vm.memory_mib for each in fitting), default=0)
-    scale = Scale(least, loads_of(ordered), pack)
+    scale = Scale(least, loads_of(ordered) if loads is None else loads, pack)
     asked = {"ua": ua.id, "version": version, "vm": wanted_vm, "terminal": terminal.to_document()}
     ranked = _ranked(question, fitting, last_vm=last_vm, scale=scale)
     selection = Selection(ranked, rejected, common, asked)

@@ -60,6 +60,12 @@ def live_of_user(tx: Snapshot, *, user: str, ua: str) -> Session | None:
     return _session(row) if row else None
 
 
+def holders(tx: Snapshot) -> dict[str, str]:
+    """VM to the session that holds it."""
+    rows = tx.all(f"SELECT vm, id FROM sessions WHERE {LIVE_SQL}")  # noqa: S608 - a constant
+    return {row["vm"]: row["id"] for row in rows}
+
+
 def last_vm(tx: Snapshot, *, user: str, ua: str) -> str | None:
     """The VM of a user's newest session of a UA, ended or not."""
     row = tx.one(

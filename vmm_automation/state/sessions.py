@@ -18,6 +18,7 @@ from vmm_automation.state import grants, vms
 from vmm_automation.state.session_rows import (
     LIVE_SQL,
     get,
+    holders,
     last_vm,
     list_sessions,
     live_of_user,
@@ -30,6 +31,7 @@ __all__ = [
     "SeatTaken",
     "claim",
     "get",
+    "holders",
     "last_vm",
     "list_sessions",
     "live_of_user",
