@@ -97,9 +97,11 @@ def test_ua_playbooks_end_in_the_wanted_state_whatever_they_find(
 
 
 def test_session_opened_a_second_time_is_the_same_session(vmm: Controller, radicale: tuple[str, str]) -> None:
-    """Open and close, each twice: no second session, no second generation."""
+    """Open and close, each twice: no second session or generation; select and explain change nothing."""
     wanted: dict[str, Any] = {"session_user": "tea", "session_ua": "radicale", "session_vm": radicale[0]}
+    converge(vmm, "session_select", nothing_to_do=True, **wanted)
     opened = converge(vmm, "session_open", **wanted).result["session"]
+    converge(vmm, "session_explain", nothing_to_do=True, session_id=opened["id"])
     assert vmm.play("session_open", **wanted).result["session"] == opened
     vmm.virsh("suspend", f"vmm-{vmm.name}-{opened['vm']}")
     converge(vmm, "reconcile")
