@@ -160,19 +160,20 @@ def test_killed_before_its_transaction_ends_has_changed_nothing(world: World, ac
         assert audit_log.verify(store)["valid"]
 
 
+@pytest.mark.parametrize("version", range(1, schema.VERSION))
 def test_killed_while_migrating_leaves_the_older_state(
-    new_state: RealState, monkeypatch: pytest.MonkeyPatch
+    new_state: RealState, monkeypatch: pytest.MonkeyPatch, version: int
 ) -> None:
     """Every version before the newest: it is whole and of its version, and the next process brings it up."""
     with monkeypatch.context() as before:
-        before.setattr(schema, "VERSION", schema.VERSION - 1)
-        before.setattr(schema, "MIGRATIONS", schema.MIGRATIONS[:-1])
+        before.setattr(schema, "VERSION", version)
+        before.setattr(schema, "MIGRATIONS", schema.MIGRATIONS[:version])
         new_state.open().close()
     world = World(new_state)
     world.files.mkdir(parents=True)
     world.kill("migrate", at="state.migrate.defined")
     told = json.loads(world.finish("migrate"))
-    assert (told["from"], told["to"]) == (schema.VERSION - 1, schema.VERSION)
+    assert (told["from"], told["to"]) == (version, schema.VERSION)
     with new_state.open() as store:
         assert check_state(store)["problems"] == []
 
