@@ -102,7 +102,7 @@ class PostgresServer:
 @contextmanager
 def running_server() -> Iterator[PostgresServer]:
     """Start a server and end it."""
-    programs = _find_programs()
+    programs = server_programs()
     directory = Path(tempfile.mkdtemp(prefix="vmm-postgres-"))  # short: the path of a socket is limited
     user = _ordinary_user()
     os.chown(directory, user.pw_uid, user.pw_gid)
@@ -124,7 +124,8 @@ def running_server() -> Iterator[PostgresServer]:
         shutil.rmtree(directory)
 
 
-def _find_programs() -> Path:
+def server_programs() -> Path:
+    """Where initdb and postgres are."""
     found = [Path(path) for path in (os.environ.get("VMM_POSTGRES_BIN"),) if path]
     found += sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name))[::-1]
     if on_path := shutil.which("postgres"):

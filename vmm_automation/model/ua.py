@@ -113,6 +113,39 @@ class Probe:
 
 
 @dataclass(frozen=True)
+class Hook:
+    """A command that a UA brings: run in the guest as the session account, ``deadline_s`` seconds at most."""
+
+    command: tuple[str, ...]
+    deadline_s: int = 60
+
+
+@dataclass(frozen=True)
+class CaptureHooks:
+    """What makes a UA's data whole while they are captured.
+
+    ``dump`` writes what files alone do not say, while the UA runs; ``stop`` asks the UA to end before its
+    service is stopped. While a session goes on, the account's processes stand still for ``freeze_s`` seconds
+    at most (0: they do not), or ``freeze`` and ``thaw`` do so in the UA's own way.
+    """
+
+    freeze_s: int = 30
+    dump: Hook | None = None
+    stop: Hook | None = None
+    freeze: Hook | None = None
+    thaw: Hook | None = None
+
+
+@dataclass(frozen=True)
+class Converter:
+    """Makes user data of data version ``older`` those of ``newer``, in place, in its working directory."""
+
+    older: int
+    newer: int
+    hook: Hook
+
+
+@dataclass(frozen=True)
 class UaDefinition:
     """``inventories/<site>/uas/<id>.yml``; ``versions`` is oldest first."""
 
@@ -127,6 +160,8 @@ class UaDefinition:
     requirements: Requirements = Requirements()
     start_deadline_s: int = 120
     probe: Probe | None = None
+    capture: CaptureHooks = CaptureHooks()
+    converters: tuple[Converter, ...] = ()
     session_idle_s: int | None = None
     session_max_s: int | None = None
 

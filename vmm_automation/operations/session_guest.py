@@ -15,7 +15,7 @@ from vmm_automation.errors import Conflict
 from vmm_automation.model.image import Generation
 from vmm_automation.model.session import Session, SessionState
 from vmm_automation.model.ua import UaDefinition
-from vmm_automation.operations import ua, user_image, write_back
+from vmm_automation.operations import ua, user_image, user_image_hooks, write_back
 from vmm_automation.operations.context import Context
 from vmm_automation.operations.entries import image_change, session_change, vm_change
 from vmm_automation.operations.session import begin_close, find, release
@@ -30,7 +30,8 @@ def bring_up(context: Context, guest: Guest, session_id: str) -> dict[str, Any]:
     """Deploy the newest generation of the session's user, if there is one, and start the UA.
 
     Raises:
-        Conflict: the generation's data version is not the UA version's, or the session is not starting.
+        Conflict: the generation's data version is not the UA version's and nothing converts it, or the
+            session is not starting.
         ArtifactInvalid: the stored generation is damaged; nothing was sent.
         TaskFailed, Timeout, DiskFull, GuestUnreachable: the guest could not be brought up.
     """
@@ -59,6 +60,8 @@ def save(context: Context, guest: Guest, session_id: str, *, check: bool = False
     definition = context.site.ua(session.ua)
     if check:
         return {"changed": True, "actions": list(user_image.plan_capture(guest, ua=definition).actions)}
+    if not user_image_hooks.run_hooks(guest, ua=definition, names=("dump", "stop")):
+        context.progress(f"UA '{definition.id}' does not run any more: its hooks are passed over")
     if definition.command:
         ua.stop(guest, ua=definition.id)
     captured = _capture(context, guest, session=session, definition=definition, closing=True)
@@ -103,13 +106,18 @@ def restart(context: Context, guest: Guest, session_id: str, *, check: bool = Fa
 
 
 def capture(context: Context, guest: Guest, session_id: str, *, check: bool = False) -> dict[str, Any]:
-    """Capture the next generation while the session goes on; its consistency may then be ``live``."""
+    """Capture the next generation while the session goes on: ``frozen``, or ``live`` if that cannot be.
+
+    Raises:
+        TaskFailed: the UA's hook failed, or the guest could not be read; nothing is recorded.
+    """
     session = _on(context, guest, session_id)
     if session.state is not SessionState.ACTIVE:
         raise _wrong_state(session, wanted="active")
     definition = context.site.ua(session.ua)
     if check:
         return {"changed": True, "actions": list(user_image.plan_capture(guest, ua=definition).actions)}
+    user_image_hooks.run_hooks(guest, ua=definition, names=("dump",))
     captured = _capture(context, guest, session=session, definition=definition, closing=False)
     return {"changed": True, **captured}
 
@@ -174,26 +182,33 @@ def _deploy(
     context: Context, guest: Guest, *, session: Session, generation: Generation, definition: UaDefinition
 ) -> None:
     version = definition.version(session.version)
-    if generation.data_version != version.data_version:
+    older, newer = generation.data_version, version.data_version
+    converters = user_image_hooks.converters_between(definition, older=older, newer=newer)
+    if converters is None:
+        why = "nothing converts it" if older < newer else "data are never taken back"
         raise Conflict(
             f"Cannot deploy generation {generation.number} of user '{session.user}' to UA '{definition.id}' "
-            f"{version.version}: its data version is {generation.data_version}, not {version.data_version}",
+            f"{version.version}: its data version is {older}, not {newer}, and {why}",
             hint=f"vmm session open … --version {generation.ua_version}",
             details={"generation": generation.number, "version": version.version},
         )
     with _spool(context) as spool:
         tar, manifest = context.images.read(generation.archive, into=spool)
         point("image.deploy.read")
-        user_image.deploy(guest, tar=tar, manifest=manifest, ua=definition, session=session.id)
+        user_image.deploy(
+            guest, tar=tar, manifest=manifest, ua=definition, session=session.id, converters=converters
+        )
     point("image.deploy.unpacked")
     of, now = {"user": session.user, "ua": session.ua}, context.clock.now()
     with (
         context.store.transaction() as tx,
         image_change(tx, context, **of, action="image.deploy", now=now) as result,
     ):
-        result |= {"number": generation.number, "session": session.id, "vm": guest.name}
+        converted = {"converted": f"{older} to {newer}"} if converters else {}
+        result |= {"number": generation.number, "session": session.id, "vm": guest.name, **converted}
     point("image.deploy.recorded")
-    context.progress(f"Generation {generation.number} of user '{session.user}' is on VM '{guest.name}'")
+    how = f", converted from data version {older} to {newer}" if converters else ""
+    context.progress(f"Generation {generation.number} of user '{session.user}' is on VM '{guest.name}'{how}")
 
 
 def _capture(

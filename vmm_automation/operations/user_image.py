@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,11 +19,12 @@ from typing import NoReturn
 from vmm_automation.errors import ArtifactInvalid, GuestUnreachable, TaskFailed
 from vmm_automation.images.archive import ArchivePolicy, read_archive, shown
 from vmm_automation.images.borg import BorgStore, archive_name
-from vmm_automation.images.layers import below_home, declared, exclude_patterns, layer_of, outermost
+from vmm_automation.images.layers import below_home, declared, layer_of, outermost
 from vmm_automation.images.manifest import verify
 from vmm_automation.model.image import Manifest
 from vmm_automation.model.times import to_text
-from vmm_automation.model.ua import UaDefinition
+from vmm_automation.model.ua import Converter, UaDefinition
+from vmm_automation.operations.user_image_answers import answers, fail, succeeded
 from vmm_automation.operations.user_image_scripts import (
     SessionAccount,
     capture_script,
@@ -67,7 +68,8 @@ def capture(
     """Put a user's data of one UA into the image store as generation ``number``; returns its archive's name.
 
     ``consistency`` of the manifest is ``stopped`` when no process of the account ran before and after
-    and no file changed while it was read, else ``live``. Nothing to capture is a generation too.
+    and no file changed while it was read; ``frozen`` when all of them stood still meanwhile; else ``live``.
+    Nothing to capture is a generation too.
 
     Raises:
         TaskFailed: tar failed in the guest, or its tar changed on the way.
@@ -80,7 +82,7 @@ def capture(
     operation = secrets.token_hex(8)
     with _spooled(spool, operation) as tar:
         consistency = _fetch_archive(
-            guest, ua=ua, layers=layers, account=account, operation=operation, into=tar, policy=policy
+            guest, ua=ua, account=account, operation=operation, into=tar, policy=policy
         )
         manifest = Manifest(
             user=user,
@@ -117,14 +119,8 @@ def plan_capture(guest: Guest, *, ua: UaDefinition, account: SessionAccount = _S
     Raises:
         TaskFailed: the guest could not be looked through.
     """
-    script = capture_script(
-        account,
-        operation=secrets.token_hex(8),
-        paths=outermost(declared(ua.user_data)),
-        excludes=exclude_patterns(ua.user_data),
-        count_only=True,
-    )
-    count = _succeeded(guest, guest.run(script), doing="count the user data").stdout.strip()
+    script = capture_script(account, operation=secrets.token_hex(8), ua=ua, count_only=True)
+    count = succeeded(guest, guest.run(script), doing="count the user data").stdout.strip()
     return ImagePlan(changed=True, actions=(f"capture {count} files, directories and links",))
 
 
@@ -135,17 +131,18 @@ def deploy(
     manifest: Manifest,
     ua: UaDefinition,
     session: str,
+    converters: Sequence[Converter] = (),
     account: SessionAccount = _SESSION_ACCOUNT,
     policy: ArchivePolicy | None = None,
 ) -> None:
-    """Put a generation into a guest's session home and prove that it is there.
+    """Put a generation into a guest's session home and prove that it is there; then convert it, if need be.
 
     Every path that the UA declares or the generation holds is replaced as a whole, and removed where the
     generation does not have it. Killed at any point, it may be repeated.
 
     Raises:
         ArtifactInvalid: the tar is not what the manifest says; nothing was sent.
-        TaskFailed: the guest could not unpack it or holds something else; its home is as it was.
+        TaskFailed: the guest could not unpack or convert it, or holds something else; its home is as it was.
     """
     verify(tar, manifest, policy=policy or ArchivePolicy(home=account.home))
     operation = secrets.token_hex(8)
@@ -157,6 +154,8 @@ def deploy(
         paths=_switched(ua, manifest),
         archive_digest=digest,
         entries=manifest.files,
+        ua=ua,
+        converters=converters,
     )
     guest.put(tar, account.archive(operation))
     point("image.deploy.sent")
@@ -166,7 +165,7 @@ def deploy(
     )
     if result.status == _DIFFERENT:
         _refuse_difference(guest, result, manifest=manifest, doing=doing)
-    _succeeded(guest, result, doing=doing)
+    succeeded(guest, result, doing=doing)
 
 
 def plan_deploy(manifest: Manifest, *, ua: UaDefinition) -> ImagePlan:
@@ -186,7 +185,7 @@ def clean(guest: Guest, *, account: SessionAccount = _SESSION_ACCOUNT) -> None:
         TaskFailed: something of the user is left; ``details['left']`` lists up to 20 of it.
     """
     script = clean_script(account)
-    result = _succeeded(guest, guest.run(script), doing="remove the user's data")
+    result = succeeded(guest, guest.run(script), doing="remove the user's data")
     left = _leftovers(result, account=account)
     if left:
         raise TaskFailed(
@@ -204,7 +203,7 @@ def plan_clean(guest: Guest, *, account: SessionAccount = _SESSION_ACCOUNT) -> I
         TaskFailed: the guest could not be looked through.
     """
     script = clean_script(account, check=True)
-    result = _succeeded(guest, guest.run(script), doing="look for the user's data")
+    result = succeeded(guest, guest.run(script), doing="look for the user's data")
     actions = tuple(f"remove {found}" for found in _leftovers(result, account=account))
     return ImagePlan(changed=bool(actions), actions=actions)
 
@@ -219,18 +218,15 @@ def _fetch_archive(
     guest: Guest,
     *,
     ua: UaDefinition,
-    layers: dict[str, str],
     account: SessionAccount,
     operation: str,
     into: Path,
     policy: ArchivePolicy,
 ) -> str:
     """Bring the tar to the controller, whole; returns its consistency. Nothing stays in the guest."""
-    script = capture_script(
-        account, operation=operation, paths=outermost(layers), excludes=exclude_patterns(ua.user_data)
-    )
+    script = capture_script(account, operation=operation, ua=ua)
     doing = f"capture the user data of UA '{ua.id}'"
-    made = _answers(_succeeded(guest, guest.run(script), doing=doing))
+    made = answers(succeeded(guest, guest.run(script), doing=doing))
     remote = account.archive(operation)
     try:
         limit = 2 * policy.max_bytes  # headers come on top of content
@@ -247,7 +243,7 @@ def _fetch_archive(
     with into.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     if digest != made["sha256"]:
-        _fail(guest, doing=doing, reason="the tar changed on its way to the controller")
+        fail(guest, doing=doing, reason="the tar changed on its way to the controller")
     point("image.capture.fetched")
     return made["consistency"]
 
@@ -270,23 +266,4 @@ def _refuse_difference(guest: Guest, result: GuestResult, *, manifest: Manifest,
     unlike = set(printed(manifest.files)) ^ set(result.stdout.splitlines())
     paths = sorted(_LISTED.sub("", line) for line in unlike)
     first = f"path '{paths[0]}'" if paths else "the order of paths"
-    _fail(guest, doing=doing, reason=f"the guest holds something else than the manifest: {first}")
-
-
-def _succeeded(guest: Guest, result: GuestResult, *, doing: str) -> GuestResult:
-    if result.status != 0:
-        lines = [line.strip() for line in result.stderr.splitlines() if line.strip()]
-        _fail(guest, doing=doing, reason=lines[-1] if lines else f"status {result.status}")
-    return result
-
-
-def _fail(guest: Guest, *, doing: str, reason: str) -> NoReturn:
-    raise TaskFailed(
-        f"Cannot {doing} on VM '{guest.name}': {reason}",
-        hint=f"vmm vm show {guest.name}",
-        details={"host": guest.name, "task": doing, "reason": reason},
-    )
-
-
-def _answers(result: GuestResult) -> dict[str, str]:
-    return dict(line.split(" ", 1) for line in result.stdout.splitlines() if " " in line)
+    fail(guest, doing=doing, reason=f"the guest holds something else than the manifest: {first}")

@@ -14,10 +14,13 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
+from types import MappingProxyType
 
+from vmm_automation.adapters.ua_unit import fill_placeholders
 from vmm_automation.images.archive import DIRECTORY, FILE
-from vmm_automation.images.layers import ancestors
+from vmm_automation.images.layers import ancestors, declared, exclude_patterns, outermost
 from vmm_automation.model.image import FileEntry
+from vmm_automation.model.ua import Converter, Hook, UaDefinition
 
 _UNPRINTABLE = re.compile(rb"[^ -~]")
 _SCRIPTS = resources.files("vmm_automation.operations") / "guest_scripts"
@@ -42,15 +45,44 @@ class SessionAccount:
 
 
 def capture_script(
-    account: SessionAccount, *, operation: str, paths: Sequence[str], excludes: str, count_only: bool = False
+    account: SessionAccount, *, operation: str, ua: UaDefinition, count_only: bool = False
 ) -> str:
     """Archive the paths that exist; prints ``consistency``, ``size`` and ``sha256``, a line each.
 
     With ``count_only`` nothing is written, and how many members the tar would have is printed.
     """
+    hooks = ua.capture
     target = "/dev/null" if count_only else account.archive(operation)
-    settings = {"id": operation, "excludes": excludes, "target": target}
-    return _script("capture", account=account, settings=settings, paths=paths)
+    settings = {
+        "id": operation,
+        "excludes": exclude_patterns(ua.user_data),
+        "target": target,
+        "freeze_s": str(hooks.freeze_s),
+        "freezing": "hook" if hooks.freeze else "signal" if hooks.freeze_s else "none",
+    }
+    functions = {
+        name: [_hook(ua, f"hook '{name}'", hook)] if hook else []
+        for name, hook in (("freeze", hooks.freeze), ("thaw", hooks.thaw))
+    }
+    return _script(
+        "capture",
+        account=account,
+        settings=settings,
+        functions={f"{name}_hook": lines for name, lines in functions.items()},
+        paths=outermost(declared(ua.user_data)),
+    )
+
+
+def hook_script(account: SessionAccount, *, operation: str, ua: UaDefinition, names: Sequence[str]) -> str:
+    """Run those of the UA's hooks ``dump`` and ``stop`` that it has; empty if there is none to run.
+
+    Prints ``done``, or ``skipped`` where no process of the account runs.
+    """
+    brought = {"dump": ua.capture.dump, "stop": ua.capture.stop}
+    lines = [_hook(ua, f"hook '{name}'", hook) for name in names if (hook := brought[name])]
+    if not lines:
+        return ""
+    return _script("hook", account=account, settings={"id": operation}, functions={"hooks": lines}, paths=())
 
 
 def deploy_script(
@@ -60,18 +92,24 @@ def deploy_script(
     paths: Sequence[str],
     archive_digest: str,
     entries: Sequence[FileEntry],
+    ua: UaDefinition,
+    converters: Sequence[Converter] = (),
 ) -> str:
-    """Unpack the operation's tar beside the home, prove it, and switch ``paths`` into the home.
+    """Unpack the operation's tar beside the home, prove it, convert it, and switch ``paths`` into the home.
 
     Exits 5 and prints what was unpacked, as :func:`printed`, when that is not ``entries``.
     """
+    convert = [
+        _hook(ua, f"converter from data version {each.older} to {each.newer}", each.hook, home='"$stage/new"')
+        for each in converters
+    ]
     settings = {
         "id": operation,
         "archive": account.archive(operation),
         "archive_digest": archive_digest,
         "tree_digest": hashlib.sha256(b"".join(f + b"\0" for f in listing(entries))).hexdigest(),
     }
-    return _script("deploy", account=account, settings=settings, paths=paths)
+    return _script("deploy", account=account, settings=settings, functions={"convert": convert}, paths=paths)
 
 
 def clean_script(account: SessionAccount, *, check: bool = False) -> str:
@@ -101,7 +139,20 @@ def printed(entries: Sequence[FileEntry]) -> list[str]:
     return [_UNPRINTABLE.sub(b"?", line).decode("ascii") for line in listing(entries)]
 
 
-def _script(name: str, *, account: SessionAccount, settings: Mapping[str, str], paths: Sequence[str]) -> str:
+def _hook(ua: UaDefinition, name: str, hook: Hook, *, home: str = '"$home"') -> str:
+    """A call of ``hook`` of ``user_image_common.sh``; ``home`` is shell text."""
+    command = fill_placeholders(shlex.join(hook.command), ua=ua.id)
+    return f"hook {shlex.quote(name)} {hook.deadline_s} {home} {shlex.quote(command)}"
+
+
+def _script(
+    name: str,
+    *,
+    account: SessionAccount,
+    settings: Mapping[str, str],
+    paths: Sequence[str],
+    functions: Mapping[str, Sequence[str]] = MappingProxyType({}),
+) -> str:
     variables = {
         "account": account.name,
         "home": account.home,
@@ -110,6 +161,8 @@ def _script(name: str, *, account: SessionAccount, settings: Mapping[str, str], 
         **settings,
     }
     lines = [f"{variable}={shlex.quote(value)}" for variable, value in variables.items()]
+    for function, calls in functions.items():
+        lines += [f"{function}() {{", *(calls or [":"]), "}"]
     lines.append(shlex.join(["set", "--", *paths]))
     bodies = [(_SCRIPTS / f"user_image_{part}.sh").read_text() for part in ("common", name)]
     return "\n".join([*lines, *bodies])

@@ -125,6 +125,11 @@ def _readable(error: ValidationError) -> Iterator[tuple[Path, str]]:
         for key in asked:
             if key not in value:
                 yield (*path, key), "is missing"
+    elif error.validator == "dependentRequired":
+        for key, needed in asked.items():
+            for each in needed if key in value else ():
+                if each not in value:
+                    yield (*path, each), f"is missing, and '{key}' needs it"
     else:
         yield path, _text(str(error.validator), asked, value, rules)
 

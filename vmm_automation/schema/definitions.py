@@ -7,12 +7,25 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from vmm_automation.model.ua import Artifact, Endpoint, Probe, Requirements, UaDefinition, UaVersion, UserData
+from vmm_automation.model.ua import (
+    Artifact,
+    CaptureHooks,
+    Converter,
+    Endpoint,
+    Hook,
+    Probe,
+    Requirements,
+    UaDefinition,
+    UaVersion,
+    UserData,
+)
 from vmm_automation.model.vm import Offers, VmProfile
 from vmm_automation.schema import errors_of, located, suggestion
 
 #: what a UA's command and environment may name in braces
 PLACEHOLDERS: Final = ("version_dir", "home", "config_dir")
+#: the commands that a UA may bring for captures
+HOOKS: Final = ("dump", "stop", "freeze", "thaw")
 # '${name}' belongs to a shell inside the guest, not to us
 _PLACEHOLDER: Final = re.compile(r"(?<!\$)\{([A-Za-z_]+)\}")
 
@@ -47,6 +60,10 @@ def ua_from_mapping(name: str, document: Document, *, where: str) -> tuple[UaDef
         requirements=_requirements(requirements),
         start_deadline_s=document.get("start_deadline_s", 120),
         probe=Probe(**_tuples(document["probe"])) if "probe" in document else None,
+        capture=_capture(document.get("capture", {})),
+        converters=tuple(
+            Converter(each["from"], each["to"], _hook(each)) for each in document.get("converters", ())
+        ),
         session_idle_s=document.get("session_idle_s"),
         session_max_s=document.get("session_max_s"),
     ), []
@@ -78,12 +95,28 @@ def _version(version: str, document: Document, common: Document) -> UaVersion:
     )
 
 
+def _capture(document: Document) -> CaptureHooks:
+    hooks = {key: _hook(document[key]) for key in HOOKS if key in document}
+    return CaptureHooks(**{**document, **hooks})
+
+
+def _hook(document: Document) -> Hook:
+    return Hook(tuple(document["command"]), document.get("deadline_s", 60))
+
+
 def _ua_errors(document: Document) -> Iterator[tuple[tuple[str | int, ...], str]]:
     """What a schema cannot say; tolerant of wrong shapes, which the schema reports."""
     yield from _placeholder_errors(document)
     kind = _entries(document.get("probe")).get("kind")
     if kind in ("http", "tcp", "unit") and "command" not in document:
         yield ("probe", "kind"), f"'{kind}' asks the UA's service, and there is no 'command' to run one"
+    for index, each in enumerate(_items(document.get("converters"))):
+        older, newer = _entries(each).get("from"), _entries(each).get("to")
+        if isinstance(older, int) and isinstance(newer, int) and newer <= older:
+            yield (
+                ("converters", index, "to"),
+                f"{newer} is not greater than {older}: data are never taken back",
+            )
     endpoints = [each for each in _items(document.get("endpoints")) if isinstance(each, Mapping)]
     for key in ("name", "port"):
         counted = Counter(str(endpoint.get(key)) for endpoint in endpoints if key in endpoint)
@@ -98,10 +131,19 @@ def _ua_errors(document: Document) -> Iterator[tuple[tuple[str | int, ...], str]
 
 
 def _placeholder_errors(document: Document) -> Iterator[tuple[tuple[str | int, ...], str]]:
-    probe = _items(_entries(document.get("probe")).get("command"))
+    capture = _entries(document.get("capture"))
+    commands: list[tuple[tuple[str | int, ...], Any]] = [
+        (("probe",), document.get("probe")),
+        *((("capture", name), capture.get(name)) for name in HOOKS),
+        *((("converters", number), each) for number, each in enumerate(_items(document.get("converters")))),
+        ((), document),
+    ]
     texts: list[tuple[tuple[str | int, ...], Any]] = [
-        *((("probe", "command", index), word) for index, word in enumerate(probe)),
-        *((("command", index), word) for index, word in enumerate(_items(document.get("command")))),
+        *(
+            ((*path, "command", index), word)
+            for path, holder in commands
+            for index, word in enumerate(_items(_entries(holder).get("command")))
+        ),
         *((("environment", key), value) for key, value in _entries(document.get("environment")).items()),
     ]
     for path, text in texts:

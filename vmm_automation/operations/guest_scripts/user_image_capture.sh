@@ -1,6 +1,9 @@
 # Writes the declared paths that exist into one tar below the spool; prints how consistent it is, its size and its digest.
-# Set by the caller besides: excludes (patterns, one a line), target (the tar, or /dev/null to only count).
-trap '[ "$?" = 0 ] || rm -f "$target"' EXIT
+# Set by the caller besides: excludes (patterns, one a line), target (the tar, or /dev/null to only count), freeze_s,
+# functions 'freeze_hook' and 'thaw_hook', and freezing ('none', 'signal' or 'hook').
+frozen='' alarm=''
+trap 'status=$?; (thaw) || true; [ "$status" = 0 ] || rm -f "$target"' EXIT
+trap 'exit 129' HUP INT TERM
 [ "$target" = /dev/null ] || rm -f "$spool"/.vmm-user-image.*
 cd "$home"
 
@@ -17,12 +20,64 @@ archive() {
     ' sh "$@"
 }
 
+# One call of the account itself reaches all of its processes at once, as many as there are.
+signal_all() {
+    as_account sh -c "kill -$1 -1" 2>/dev/null || true
+}
+
+# Processes of the account that do not stand still, a line each.
+moving() {
+    for status in $(grep -lsE "^Uid:(.*[[:space:]])?$uid([[:space:]]|\$)" /proc/[0-9]*/status); do
+        grep -qsE '^State:[[:space:]]*[ZXTt]' "$status" && continue
+        [ -e "$status" ] || continue
+        echo "$status"
+    done
+}
+
+# Makes the account's processes stand still. Should this script be killed, a process of root lets them go on in time.
+freeze() {
+    if [ "$freezing" = hook ]; then
+        frozen=hook
+        freeze_hook
+        return
+    fi
+    frozen=signal
+    # shellcheck disable=SC2016 # the inner shell's
+    setsid sh -c 'sleep "$1"; shift; exec "$@"' sh "$freeze_s" setpriv --reuid="$uid" --regid="$gid" --init-groups \
+        sh -c 'kill -CONT -1' </dev/null >/dev/null 2>&1 &
+    alarm=$!
+    signal_all STOP
+    for _ in 1 2 3 4 5 6 7 8 9 10; do
+        [ -n "$(moving)" ] || return 0
+        sleep 0.1
+    done
+}
+
+thaw() {
+    case $frozen in
+        signal)
+            signal_all CONT
+            kill -KILL -"$alarm" 2>/dev/null || true
+            ;;
+        hook)
+            frozen=''
+            thaw_hook
+            ;;
+    esac
+    frozen=''
+}
+
 if [ "$target" = /dev/null ]; then
     archive "$@" | tar --list --file=- | wc -l
     exit 0
 fi
 consistency=stopped
-[ -z "$(processes)" ] || consistency=live
+if [ -n "$(processes)" ]; then
+    consistency=live
+    [ "$freezing" = none ] || freeze
+    [ "$frozen" != hook ] || consistency=frozen
+    [ "$frozen" != signal ] || [ -n "$(moving)" ] || consistency=frozen
+fi
 # Status 1 is tar's word for "a file changed while I read it"; a second look settles what was a passing write.
 status=0
 archive "$@" >"$target" || status=$?
@@ -32,6 +87,11 @@ if [ "$status" = 1 ]; then
     [ "$status" != 1 ] || consistency=live status=0
 fi
 [ "$status" = 0 ] || exit "$status"
-[ -z "$(processes)" ] || consistency=live
+# Who began to move meanwhile may have written.
+case $consistency in
+    stopped) [ -z "$(processes)" ] || consistency=live ;;
+    frozen) [ "$frozen" = hook ] || [ -z "$(moving)" ] || consistency=live ;;
+esac
+thaw
 digest=$(sha256sum <"$target")
 printf 'consistency %s\nsize %s\nsha256 %s\n' "$consistency" "$(stat -c %s "$target")" "${digest%% *}"

@@ -1,5 +1,6 @@
 # Unpacks a tar beside the home, proves what came out, and switches the paths into the home by renames.
-# Set by the caller besides: archive (the tar), archive_digest, tree_digest (of listing, below).
+# Set by the caller besides: archive (the tar), archive_digest, tree_digest (of listing, below), and a function
+# 'convert' that brings what was unpacked to the data version that the UA reads.
 stage=$stages$id
 cleanup() {
     [ "$1" = 0 ] || put_back
@@ -53,6 +54,7 @@ if [ "$(listing | sha256sum)" != "$tree_digest  -" ]; then
     listing | tr '\n\0' '?\n' | tr -c '\n -~' '?'
     exit 5
 fi
+convert
 for path in "$@"; do open_parents "$path"; done
 # A guest that loses power later has the whole of what was deployed, not files of the right names and no content.
 sync -f "$stage/new"
