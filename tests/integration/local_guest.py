@@ -136,16 +136,17 @@ def started_guest(base: Path) -> Iterator[LocalGuest]:
         local.close()
 
 
-def captured(guest: LocalGuest, store: BorgStore, tmp_path: Path, *, number: int = 1) -> tuple[Manifest, str]:
+def captured(
+    guest: LocalGuest, store: BorgStore, tmp_path: Path, *, number: int = 1, ua: UaDefinition = UA
+) -> tuple[Manifest, str]:
     return capture(
         guest,
         user="ann",
-        ua=UA,
+        ua=ua,
         version="1.0",
         session="s-1",
         fence=7,
         parent=number - 1,
-        number=number,
         spool=tmp_path / "spool",
         images=store,
         clock=SystemClock(),

@@ -132,12 +132,19 @@ def test_watcher_and_suspension_playbooks_end_in_the_wanted_state_whatever_they_
     converge(vmm, "watcher_revoke", **who)
 
 
-def test_image_playbooks_make_a_generation_and_bring_it_back(vmm: Controller, session: str) -> None:
-    """Each capture is a new generation; each deploy replaces the present data; a dry run does neither."""
+def test_image_playbooks_make_a_generation_and_bring_it_back(
+    vmm: Controller, session: str, radicale: tuple[str, str], tmp_path: Path
+) -> None:
+    """Each capture is a new generation, but for one that was due; each deploy replaces the present data."""
     captured = converge(vmm, "image_capture", user_image_session=session).result["generation"]
     number = captured["number"]
     deploy: dict[str, Any] = {"user_image_session": session, "user_image_generation": number}
     assert converge(vmm, "image_deploy", **deploy, **_DESTROY_IMAGE).result["deployed"] == number
+    converge(vmm, "image_capture_due", nothing_to_do=True)
+    definition = (vmm.site / "uas" / "radicale.yml").read_text()
+    timed = vmm.on_site(tmp_path / "site", {"uas/radicale.yml": f"{definition}capture: {{every_s: 1}}\n"})
+    vmm.on_guest(radicale[0], "install -D -o session /etc/hostname /home/session/.local/share/radicale/more")
+    assert session in converge(timed, "image_capture_due").result["captured"]
 
 
 def test_stored_images_end_in_the_wanted_state_whatever_they_find(

@@ -17,7 +17,7 @@ from vmm_automation.adapters.clock import SystemClock
 from vmm_automation.errors import TaskFailed
 from vmm_automation.images.borg import BorgStore
 from vmm_automation.model.image import Manifest
-from vmm_automation.model.ua import CaptureHooks, Converter, Hook, UaDefinition, UserData
+from vmm_automation.model.ua import CaptureRules, Converter, Hook, UaDefinition, UserData
 from vmm_automation.operations.user_image import capture, clean, deploy
 from vmm_automation.operations.user_image_hooks import run_hooks
 from vmm_automation.operations.user_image_scripts import SessionAccount, capture_script
@@ -82,7 +82,7 @@ def store(tmp_path: Path) -> BorgStore:
 
 
 def hooked(**hooks: Any) -> UaDefinition:
-    return replace(UA, capture=CaptureHooks(**hooks))
+    return replace(UA, capture=CaptureRules(**hooks))
 
 
 def shell(text: str, *, deadline_s: int = 10) -> Hook:
@@ -100,7 +100,6 @@ def captured(
         session="s-1",
         fence=7,
         parent=number - 1,
-        number=number,
         spool=tmp_path / "spool",
         images=store,
         clock=SystemClock(),

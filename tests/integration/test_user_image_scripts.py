@@ -17,6 +17,7 @@ import pytest
 from vmm_automation.errors import ArtifactInvalid, GuestUnreachable, TaskFailed
 from vmm_automation.images.borg import BorgStore
 from vmm_automation.model.image import Manifest
+from vmm_automation.model.ua import CaptureRules
 from vmm_automation.operations.user_image import clean, deploy, plan_capture, plan_deploy
 from vmm_automation.ports import GuestResult
 
@@ -78,13 +79,14 @@ def test_empty_home_is_a_generation_without_files(
     assert guest.outside("/home/session/.config/other/kept").exists()
 
 
-def test_capture_while_the_application_runs_is_recorded_as_live(
+def test_capture_of_an_application_that_may_not_stand_still_is_recorded_as_live(
     guest: LocalGuest, store: BorgStore, tmp_path: Path
 ) -> None:
     """A generation says that it was taken beside a process that still wrote, which cannot block it."""
+    unstopped = replace(UA, capture=CaptureRules(freeze_s=0))
     guest.as_session("mkdir -p .config/notes; head -c 3000000 /dev/urandom >.config/notes/log")
     guest.in_background("while :; do echo more >>.config/notes/log; done")
-    manifest, _ = captured(guest, store, tmp_path)
+    manifest, _ = captured(guest, store, tmp_path, ua=unstopped)
     assert manifest.consistency == "live"
     assert [entry.path for entry in manifest.files] == [".config/notes", ".config/notes/log"]
 

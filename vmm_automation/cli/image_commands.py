@@ -78,12 +78,22 @@ def show(door: Door, user: str, ua: str, generation: int | None) -> Reply:
 
 
 @operation(command, "capture", changes=True)
-@click.argument("session")
-def capture(door: Door, session: str) -> Reply:
-    """Capture the next generation from a session that goes on.
+@click.argument("session", default="")
+@click.option("--due", is_flag=True, help="All sessions whose UA says so (capture.every_s); for a timer.")
+def capture(door: Door, session: str, due: bool) -> Reply:
+    """Capture the next generation from a session that goes on, or from all that are due.
 
     Example: vmm image capture s-1a2b3c4d
     """
+    from vmm_automation.errors import UsageError
+
+    if bool(session) == due:
+        raise UsageError("Give a session, or --due, not both", hint="vmm image capture --due")
+    if due:
+        reply = door.playbook("image_capture_due", {})
+        return Reply(
+            reply.result, "Captured what was due" if reply.changed else "Nothing to do", reply.changed
+        )
     reply = door.playbook("image_capture", {"user_image_session": session})
     if aside := reply.result.get("orphaned"):
         return Reply(reply.result, f"Kept aside as '{aside['archive']}': {aside['reason']}", reply.changed)

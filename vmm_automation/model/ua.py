@@ -121,15 +121,17 @@ class Hook:
 
 
 @dataclass(frozen=True)
-class CaptureHooks:
+class CaptureRules:
     """What makes a UA's data whole while they are captured.
 
     ``dump`` writes what files alone do not say, while the UA runs; ``stop`` asks the UA to end before its
     service is stopped. While a session goes on, the account's processes stand still for ``freeze_s`` seconds
-    at most (0: they do not), or ``freeze`` and ``thaw`` do so in the UA's own way.
+    at most (0: they do not), or ``freeze`` and ``thaw`` do so in the UA's own way. ``every_s`` is after how
+    many seconds a running session is due to be captured again, 0 for never.
     """
 
     freeze_s: int = 30
+    every_s: int = 0
     dump: Hook | None = None
     stop: Hook | None = None
     freeze: Hook | None = None
@@ -160,7 +162,7 @@ class UaDefinition:
     requirements: Requirements = Requirements()
     start_deadline_s: int = 120
     probe: Probe | None = None
-    capture: CaptureHooks = CaptureHooks()
+    capture: CaptureRules = CaptureRules()
     converters: tuple[Converter, ...] = ()
     session_idle_s: int | None = None
     session_max_s: int | None = None

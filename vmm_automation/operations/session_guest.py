@@ -6,18 +6,14 @@ before anything is removed, and a VM counts as clean only after the guest was re
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
-from pathlib import Path
 from typing import Any
 
-from vmm_automation.adapters.private_directory import private_directory
 from vmm_automation.errors import Conflict
-from vmm_automation.model.image import Generation
 from vmm_automation.model.session import Session, SessionState
-from vmm_automation.model.ua import UaDefinition
-from vmm_automation.operations import ua, user_image, user_image_hooks, write_back
+from vmm_automation.operations import ua, user_image, user_image_hooks
 from vmm_automation.operations.context import Context
-from vmm_automation.operations.entries import image_change, session_change, vm_change
+from vmm_automation.operations.entries import session_change, vm_change
+from vmm_automation.operations.image_transfer import capture_from, deploy_into
 from vmm_automation.operations.session import begin_close, find, release
 from vmm_automation.ports import Guest
 from vmm_automation.state import generations, sessions, vms
@@ -42,7 +38,7 @@ def bring_up(context: Context, guest: Guest, session_id: str) -> dict[str, Any]:
     with context.store.reading() as tx:
         newest = generations.newest(tx, user=session.user, ua=session.ua)
     if newest:
-        _deploy(context, guest, session=session, generation=newest, definition=definition)
+        deploy_into(context, guest, session=session, generation=newest, definition=definition)
     if definition.command:
         ua.start(guest, definition=definition, version=session.version)
     return {"changed": True, "deployed": newest.number if newest else 0}
@@ -64,7 +60,7 @@ def save(context: Context, guest: Guest, session_id: str, *, check: bool = False
         context.progress(f"UA '{definition.id}' does not run any more: its hooks are passed over")
     if definition.command:
         ua.stop(guest, ua=definition.id)
-    captured = _capture(context, guest, session=session, definition=definition, closing=True)
+    captured = capture_from(context, guest, session=session, definition=definition, closing=True)
     return {"changed": True, **captured}
 
 
@@ -105,8 +101,12 @@ def restart(context: Context, guest: Guest, session_id: str, *, check: bool = Fa
     return {"changed": True}
 
 
-def capture(context: Context, guest: Guest, session_id: str, *, check: bool = False) -> dict[str, Any]:
+def capture(
+    context: Context, guest: Guest, session_id: str, *, changed_only: bool = False, check: bool = False
+) -> dict[str, Any]:
     """Capture the next generation while the session goes on: ``frozen``, or ``live`` if that cannot be.
+
+    With ``changed_only``, data that are those of the newest generation are not recorded again.
 
     Raises:
         TaskFailed: the UA's hook failed, or the guest could not be read; nothing is recorded.
@@ -115,10 +115,15 @@ def capture(context: Context, guest: Guest, session_id: str, *, check: bool = Fa
     if session.state is not SessionState.ACTIVE:
         raise _wrong_state(session, wanted="active")
     definition = context.site.ua(session.ua)
-    if check:
+    if check and not changed_only:
         return {"changed": True, "actions": list(user_image.plan_capture(guest, ua=definition).actions)}
-    user_image_hooks.run_hooks(guest, ua=definition, names=("dump",))
-    captured = _capture(context, guest, session=session, definition=definition, closing=False)
+    if not check:
+        user_image_hooks.run_hooks(guest, ua=definition, names=("dump",))
+    captured = capture_from(
+        context, guest, session=session, definition=definition, changed_only=changed_only, check=check
+    )
+    if changed_only:
+        return {"changed": bool(captured), "captured": {session_id: captured} if captured else {}}
     return {"changed": True, **captured}
 
 
@@ -140,7 +145,7 @@ def restore(
         return {"changed": True, "deployed": wanted.number}
     if definition.command:
         ua.stop(guest, ua=definition.id)
-    _deploy(context, guest, session=session, generation=wanted, definition=definition)
+    deploy_into(context, guest, session=session, generation=wanted, definition=definition)
     if definition.command:
         ua.start(guest, definition=definition, version=session.version)
     return {"changed": True, "deployed": wanted.number}
@@ -176,78 +181,6 @@ def clean(context: Context, guest: Guest, *, check: bool = False) -> dict[str, A
             result |= {"status": "ok"}
     point("image.clean.recorded")
     return {"changed": True, "cleaned": guest.name}
-
-
-def _deploy(
-    context: Context, guest: Guest, *, session: Session, generation: Generation, definition: UaDefinition
-) -> None:
-    version = definition.version(session.version)
-    older, newer = generation.data_version, version.data_version
-    converters = user_image_hooks.converters_between(definition, older=older, newer=newer)
-    if converters is None:
-        why = "nothing converts it" if older < newer else "data are never taken back"
-        raise Conflict(
-            f"Cannot deploy generation {generation.number} of user '{session.user}' to UA '{definition.id}' "
-            f"{version.version}: its data version is {older}, not {newer}, and {why}",
-            hint=f"vmm session open … --version {generation.ua_version}",
-            details={"generation": generation.number, "version": version.version},
-        )
-    with _spool(context) as spool:
-        tar, manifest = context.images.read(generation.archive, into=spool)
-        point("image.deploy.read")
-        user_image.deploy(
-            guest, tar=tar, manifest=manifest, ua=definition, session=session.id, converters=converters
-        )
-    point("image.deploy.unpacked")
-    of, now = {"user": session.user, "ua": session.ua}, context.clock.now()
-    with (
-        context.store.transaction() as tx,
-        image_change(tx, context, **of, action="image.deploy", now=now) as result,
-    ):
-        converted = {"converted": f"{older} to {newer}"} if converters else {}
-        result |= {"number": generation.number, "session": session.id, "vm": guest.name, **converted}
-    point("image.deploy.recorded")
-    how = f", converted from data version {older} to {newer}" if converters else ""
-    context.progress(f"Generation {generation.number} of user '{session.user}' is on VM '{guest.name}'{how}")
-
-
-def _capture(
-    context: Context, guest: Guest, *, session: Session, definition: UaDefinition, closing: bool
-) -> dict[str, Any]:
-    with context.store.reading() as tx:
-        newest = generations.newest(tx, user=session.user, ua=session.ua)
-    parent = newest.number if newest else 0
-    with _spool(context) as spool:
-        manifest, archive = user_image.capture(
-            guest,
-            user=session.user,
-            ua=definition,
-            version=session.version,
-            session=session.id,
-            fence=session.fence,
-            parent=parent,
-            number=parent + 1,
-            spool=spool,
-            images=context.images,
-            clock=context.clock,
-        )
-    point("image.capture.stored")
-    generation = write_back.record(context, manifest=manifest, archive=archive, closing=closing)
-    if generation.state == "orphaned":
-        context.progress(
-            f"The save of session '{session.id}' is kept aside as '{generation.archive}', "
-            f"generation {parent} stays the newest: {generation.reason}"
-        )
-        return {"generation": None, "orphaned": generation.to_document()}
-    context.progress(
-        f"Generation {generation.number} of user '{session.user}' is stored: "
-        f"{generation.file_count} paths, {generation.size} bytes, {manifest.consistency}"
-    )
-    return {"generation": generation.to_document()}
-
-
-def _spool(context: Context) -> AbstractContextManager[Path]:
-    return private_directory(context.places.runs, prefix="image-")
 
 
 def _on(context: Context, guest: Guest, session_id: str) -> Session:

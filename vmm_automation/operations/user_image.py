@@ -13,6 +13,7 @@ import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
@@ -58,14 +59,17 @@ def capture(
     session: str,
     fence: int,
     parent: int,
-    number: int,
     spool: Path,
-    images: BorgStore,
+    images: BorgStore | None,
     clock: Clock,
+    unless: str = "",
     account: SessionAccount = _SESSION_ACCOUNT,
     policy: ArchivePolicy | None = None,
 ) -> tuple[Manifest, str]:
-    """Put a user's data of one UA into the image store as generation ``number``; returns its archive's name.
+    """Put a user's data of one UA into the image store as the one after ``parent``; its archive's name.
+
+    With ``unless`` (a root digest), the same content is not stored again: the name is then empty. Without
+    ``images`` nothing is stored at all.
 
     ``consistency`` of the manifest is ``stopped`` when no process of the account ran before and after
     and no file changed while it was read; ``frozen`` when all of them stood still meanwhile; else ``live``.
@@ -77,36 +81,35 @@ def capture(
         DiskFull: no space is left below ``spool`` or in the store; nothing is recorded.
     """
     policy = policy or ArchivePolicy(home=account.home)
-    layers = declared(ua.user_data)
     captured_at = to_text(clock.now())
-    operation = secrets.token_hex(8)
-    with _spooled(spool, operation) as tar:
-        consistency = _fetch_archive(
-            guest, ua=ua, account=account, operation=operation, into=tar, policy=policy
-        )
+    with _spooled(spool) as tar:
+        consistency = _fetch_archive(guest, ua=ua, account=account, into=tar, policy=policy)
         manifest = Manifest(
             user=user,
             ua=ua.id,
             ua_version=version,
             data_version=ua.version(version).data_version,
-            generation=number,
+            generation=parent + 1,
             parent=parent,
             session=session,
             fence=fence,
             captured_at=captured_at,
             consistency=consistency,
-            files=read_archive(tar, policy=policy, layer=lambda path: layer_of(layers, path)),
+            files=read_archive(tar, policy=policy, layer=partial(layer_of, declared(ua.user_data))),
         )
-        archive = archive_name(user=user, ua=ua.id, number=number, session=session)
-        images.write(archive, tar=tar, manifest=manifest)
+        if manifest.root_digest == unless:
+            return manifest, ""
+        archive = archive_name(user=user, ua=ua.id, number=parent + 1, session=session)
+        if images is not None:
+            images.write(archive, tar=tar, manifest=manifest)
     return manifest, archive
 
 
 @contextmanager
-def _spooled(spool: Path, operation: str) -> Iterator[Path]:
+def _spooled(spool: Path) -> Iterator[Path]:
     """Where a tar lies on the controller between guest and store; gone afterwards, whatever happens."""
     spool.mkdir(mode=0o700, parents=True, exist_ok=True)
-    tar = spool / f"capture-{operation}.tar"
+    tar = spool / f"capture-{secrets.token_hex(8)}.tar"
     try:
         yield tar
     finally:
@@ -219,11 +222,11 @@ def _fetch_archive(
     *,
     ua: UaDefinition,
     account: SessionAccount,
-    operation: str,
     into: Path,
     policy: ArchivePolicy,
 ) -> str:
     """Bring the tar to the controller, whole; returns its consistency. Nothing stays in the guest."""
+    operation = secrets.token_hex(8)
     script = capture_script(account, operation=operation, ua=ua)
     doing = f"capture the user data of UA '{ua.id}'"
     made = answers(succeeded(guest, guest.run(script), doing=doing))

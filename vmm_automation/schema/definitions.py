@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from vmm_automation.model.ua import (
     Artifact,
-    CaptureHooks,
+    CaptureRules,
     Converter,
     Endpoint,
     Hook,
@@ -95,9 +95,9 @@ def _version(version: str, document: Document, common: Document) -> UaVersion:
     )
 
 
-def _capture(document: Document) -> CaptureHooks:
+def _capture(document: Document) -> CaptureRules:
     hooks = {key: _hook(document[key]) for key in HOOKS if key in document}
-    return CaptureHooks(**{**document, **hooks})
+    return CaptureRules(**{**document, **hooks})
 
 
 def _hook(document: Document) -> Hook:

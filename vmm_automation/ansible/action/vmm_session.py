@@ -7,7 +7,14 @@ from typing import Any
 
 from vmm_automation.ansible.action_base import VmmAction, text_list
 from vmm_automation.errors import Partial, UsageError, error_from_document
-from vmm_automation.operations import reconcile, session, session_claim, session_listing, suspension
+from vmm_automation.operations import (
+    image_due,
+    reconcile,
+    session,
+    session_claim,
+    session_listing,
+    suspension,
+)
 from vmm_automation.operations.context import Context
 
 _Step = Callable[[Context, dict[str, Any], bool], dict[str, Any]]
@@ -131,6 +138,7 @@ _STEPS: dict[str, _Step] = {
     "abandoned": _abandoned,
     "failed": _failed,
     "reported": _reported,
+    "due": lambda context, _arguments, _check: image_due.due(context),
     "touched": lambda context, arguments, check: session.touch(
         context, str(arguments["session"]), check=check
     ),

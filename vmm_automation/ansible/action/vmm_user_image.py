@@ -26,7 +26,8 @@ class ActionModule(VmmAction):
         if state == "restarted":
             return session_guest.restart(context, guest, session, check=check)
         if state == "captured":
-            return session_guest.capture(context, guest, session, check=check)
+            changed_only = bool(arguments.get("changed_only"))
+            return session_guest.capture(context, guest, session, changed_only=changed_only, check=check)
         if state == "restored":
             if not arguments.get("allow_destroy"):
                 raise UsageError(

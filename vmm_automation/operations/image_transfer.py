@@ -1,0 +1,123 @@
+"""One generation on its way: from the store into a guest, and from a guest into the store and the state."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+from vmm_automation.adapters.private_directory import private_directory
+from vmm_automation.errors import Conflict
+from vmm_automation.model.image import Generation
+from vmm_automation.model.session import Session
+from vmm_automation.model.ua import UaDefinition
+from vmm_automation.operations import user_image, user_image_hooks, write_back
+from vmm_automation.operations.context import Context
+from vmm_automation.operations.entries import image_change
+from vmm_automation.ports import Guest
+from vmm_automation.state import generations
+from vmm_automation.trace import point
+
+
+def deploy_into(
+    context: Context, guest: Guest, *, session: Session, generation: Generation, definition: UaDefinition
+) -> None:
+    """Put a stored generation into the session's guest, converted to the data version of its UA version.
+
+    Raises:
+        Conflict: nothing converts it.
+        ArtifactInvalid, TaskFailed, DiskFull, GuestUnreachable: the guest's home is as it was.
+    """
+    version = definition.version(session.version)
+    older, newer = generation.data_version, version.data_version
+    converters = user_image_hooks.converters_between(definition, older=older, newer=newer)
+    if converters is None:
+        why = "nothing converts it" if older < newer else "data are never taken back"
+        raise Conflict(
+            f"Cannot deploy generation {generation.number} of user '{session.user}' to UA '{definition.id}' "
+            f"{version.version}: its data version is {older}, not {newer}, and {why}",
+            hint=f"vmm session open … --version {generation.ua_version}",
+            details={"generation": generation.number, "version": version.version},
+        )
+    with _spool(context) as spool:
+        tar, manifest = context.images.read(generation.archive, into=spool)
+        point("image.deploy.read")
+        user_image.deploy(
+            guest, tar=tar, manifest=manifest, ua=definition, session=session.id, converters=converters
+        )
+    point("image.deploy.unpacked")
+    of, now = {"user": session.user, "ua": session.ua}, context.clock.now()
+    with (
+        context.store.transaction() as tx,
+        image_change(tx, context, **of, action="image.deploy", now=now) as result,
+    ):
+        converted = {"converted": f"{older} to {newer}"} if converters else {}
+        result |= {"number": generation.number, "session": session.id, "vm": guest.name, **converted}
+    point("image.deploy.recorded")
+    how = f", converted from data version {older} to {newer}" if converters else ""
+    context.progress(f"Generation {generation.number} of user '{session.user}' is on VM '{guest.name}'{how}")
+
+
+def capture_from(
+    context: Context,
+    guest: Guest,
+    *,
+    session: Session,
+    definition: UaDefinition,
+    closing: bool = False,
+    changed_only: bool = False,
+    check: bool = False,
+) -> dict[str, Any]:
+    """Capture the data of a session and record them as the next generation, or as orphaned.
+
+    Returns ``generation`` (and ``orphaned``); nothing with ``changed_only`` where the newest has the same
+    content, and what would be captured with ``check``.
+
+    Raises:
+        TaskFailed, ArtifactInvalid, DiskFull, GuestUnreachable: nothing is recorded.
+        Conflict: a newer generation was written meanwhile; the save is kept aside.
+    """
+    with context.store.reading() as tx:
+        newest = generations.newest(tx, user=session.user, ua=session.ua)
+    parent = newest.number if newest else 0
+    with _spool(context) as spool:
+        manifest, archive = user_image.capture(
+            guest,
+            user=session.user,
+            ua=definition,
+            version=session.version,
+            session=session.id,
+            fence=session.fence,
+            parent=parent,
+            spool=spool,
+            images=None if check else context.images,
+            clock=context.clock,
+            unless=newest.root_digest if newest and changed_only else "",
+        )
+    if not archive:
+        context.progress(f"Session '{session.id}': the data are still those of generation {parent}")
+        return {}
+    if check:
+        return {"actions": [f"capture {len(manifest.files)} files, directories and links"]}
+    point("image.capture.stored")
+    generation = write_back.record(context, manifest=manifest, archive=archive, closing=closing)
+    return _told(context, generation, consistency=manifest.consistency)
+
+
+def _told(context: Context, generation: Generation, *, consistency: str) -> dict[str, Any]:
+    """Say what came of a save; its part of the result document."""
+    if generation.state == "orphaned":
+        context.progress(
+            f"The save of session '{generation.session}' is kept aside as '{generation.archive}', "
+            f"and the newest generation stays the newest: {generation.reason}"
+        )
+        return {"generation": None, "orphaned": generation.to_document()}
+    context.progress(
+        f"Generation {generation.number} of user '{generation.user}' is stored: "
+        f"{generation.file_count} paths, {generation.size} bytes, {consistency}"
+    )
+    return {"generation": generation.to_document()}
+
+
+def _spool(context: Context) -> AbstractContextManager[Path]:
+    return private_directory(context.places.runs, prefix="image-")
