@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from vmm_automation.errors import VmmError
 from vmm_automation.model.pool import PoolDefinition
 from vmm_automation.model.times import to_text
 from vmm_automation.model.vm import Vm, VmCondition, VmFacts
@@ -49,6 +50,15 @@ def pool_change(
         yield entry.result
 
 
+def note_failure(context: Context, pool: str, *, vm: str, failure: VmmError) -> None:
+    """Count a failure; after too many in a row the pool is left alone."""
+    with context.store.transaction() as tx:
+        now = context.clock.now()
+        with pool_change(tx, context, pool, action="fail", now=now) as result:
+            count = pools.note_failure(tx, pool=pool, reason=failure.message)
+            result |= {"vm": vm, "failures": count, "error": type(failure).__name__}
+
+
 def find(context: Context, name: str) -> FoundPool:
     """A pool and its VMs, as they are now.
 
@@ -63,52 +73,53 @@ def find(context: Context, name: str) -> FoundPool:
     with context.store.reading() as tx:
         asked = pools.get(tx, pool=name)
         rows = pools.members(tx, pool=name)
-    overdue = to_text(context.clock.now() - timedelta(seconds=definition.ready_deadline_s))
-    current = _Current(context, definition)
-    members = []
-    for row in rows:
-        fact = known.get(row.vm)
-        late = row.phase is Phase.MAKING and row.since <= overdue
-        if fact is None:
-            gone = Member(row.vm, None, there=False, made=False, clean=False, current=False, serving=False)
-            members.append(gone)
-            continue
-        active = fact.active_uas.get(definition.ua)
-        clean = fact.condition is VmCondition.CLEAN
-        serving = bool(fact.warmth and fact.vm.ready and clean and active in defined)
-        members.append(
-            Member(
-                vm=row.vm,
-                warmth=fact.warmth,
-                made=fact.vm.ready,
-                busy=fact.session is not None,
-                clean=clean,
-                current=active == version,
-                serving=serving,
-                outdated=not current.has(fact.vm),
-                late=late and not serving,
-                leaving=row.phase is Phase.LEAVING,
-            )
-        )
+    judge = _Judge(context, definition, version, defined)
     return FoundPool(
         definition,
         asked,
         version,
-        tuple(members),
+        tuple(judge.member(row, known.get(row.vm)) for row in rows),
         {row.vm: known[row.vm] for row in rows if row.vm in known},
         {row.vm: row for row in rows},
     )
 
 
-class _Current:
-    """What a VM that were made now would be."""
+class _Judge:
+    """What the plan has to know of a VM, beside what a VM that were made now would be."""
 
-    def __init__(self, context: Context, definition: PoolDefinition) -> None:
+    def __init__(
+        self, context: Context, definition: PoolDefinition, version: str, defined: frozenset[str]
+    ) -> None:
+        self._ua, self._version, self._defined = definition.ua, version, defined
         self._profile = context.site.profile(definition.profile)
         self._digest = context.site.base_image(self._profile.base_image).digest
+        deadline = timedelta(seconds=definition.ready_deadline_s)
+        self._overdue = to_text(context.clock.now() - deadline)
 
-    def has(self, vm: Vm) -> bool:
-        """Whether a VM is the same."""
+    def member(self, row: PoolMember, fact: VmFacts | None) -> Member:
+        """One VM, as it was found."""
+        leaving = row.phase is Phase.LEAVING
+        if fact is None:
+            lacks = {"made": False, "clean": False, "current": False, "serving": False}
+            return Member(row.vm, None, there=False, leaving=leaving, **lacks)
+        active = fact.active_uas.get(self._ua)
+        clean = fact.condition is VmCondition.CLEAN
+        serving = bool(fact.warmth and fact.vm.ready and clean and active in self._defined)
+        overdue = row.phase is Phase.MAKING and row.since <= self._overdue
+        return Member(
+            vm=row.vm,
+            warmth=fact.warmth,
+            made=fact.vm.ready,
+            busy=fact.session is not None,
+            clean=clean,
+            current=active == self._version,
+            serving=serving,
+            outdated=not self._is_current(fact.vm),
+            late=overdue and not serving,
+            leaving=leaving,
+        )
+
+    def _is_current(self, vm: Vm) -> bool:
         ours = self._profile
         wanted = (ours.name, self._digest, ours.vcpus, ours.memory_mib, ours.features, ours.protocols)
         return wanted == (vm.profile, vm.base_digest, vm.vcpus, vm.memory_mib, vm.features, vm.protocols)
