@@ -145,18 +145,21 @@ def settled(
     context: Context,
     names: Sequence[str] = (),
     *,
-    errors: Mapping[str, dict[str, Any]] | None = None,
+    done: Mapping[str, Any] | None = None,
     run: str = "",
     check: bool = False,
     hands: PoolHands | None = None,
 ) -> dict[str, Any]:
     """Save and switch off what is to be parked or cold, end this run of each pool, and judge it.
 
+    ``done`` is the document of :func:`refilled`.
+
     Raises:
         Partial: several pools are not what is wanted; ``details['pools']`` has each one's failure.
         VmmError: the failure of the one pool that is not.
     """
-    failures = {name: error_from_document(error) for name, error in (errors or {}).items()}
+    told: Mapping[str, Any] = done or {}
+    failures = {name: error_from_document(error) for name, error in told.get("errors", {}).items()}
     owner, changed = run or run_token(), False
     for name in [] if check else [*names] or sorted(context.site.pools):
         with context.store.reading() as tx:
@@ -166,7 +169,8 @@ def settled(
                 changed = _settle(context, name, hands=hands or VmHands(context)) or changed
             finally:
                 end(context, name, run=owner)
-            if name not in failures and (failure := _left(context, name)):
+            failed = told.get("pools", {}).get(name, {}).get("failed", {})
+            if name not in failures and (failure := _left(context, name, failed=failed)):
                 failures[name] = failure
     if len(failures) > 1:
         first = next(iter(failures.values()))
@@ -239,16 +243,16 @@ def _settle(context: Context, name: str, *, hands: PoolHands) -> bool:
     return bool(planned.of(Act.PARK, Act.STOP))
 
 
-def _left(context: Context, name: str) -> VmmError | None:
-    """What this run could not do."""
+def _left(context: Context, name: str, *, failed: Mapping[str, str]) -> VmmError | None:
+    """What this run could not do: on the VMs that ``failed`` from outside, or in a guest."""
     with context.store.reading() as tx:
         asked = pools.get(tx, pool=name)
     limit = context.site.pool(name).failures_before_stop
-    if not asked.failures:
+    if not asked.failures and not failed:
         return None
     stopped = f"; it is stopped after {asked.failures} failures" if asked.failures >= limit else ""
     return TaskFailed(
-        f"Pool '{name}' is not what is wanted: {asked.failure}{stopped}",
+        f"Pool '{name}' is not what is wanted: {asked.failure or next(iter(failed.values()))}{stopped}",
         hint=f"vmm pool refill {name}{' --reset' if stopped else ''}",
-        details={"pool": name, "failures": asked.failures},
+        details={"pool": name, "failures": asked.failures, "vms": dict(failed)},
     )

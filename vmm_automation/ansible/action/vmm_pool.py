@@ -25,8 +25,8 @@ class ActionModule(VmmAction):
         if state == "installed":
             return pool_refill.installed(context, self.guest(), check=check)
         if state == "settled":
-            errors = dict(arguments.get("errors") or {})
-            return pool_refill.settled(context, names, errors=errors, run=run, check=check)
+            done = dict(arguments.get("done") or {})
+            return pool_refill.settled(context, names, done=done, run=run, check=check)
         if len(names) != 1:
             raise UsageError("Name one pool", hint='-e \'{"pool_names": ["calendars"]}\'')
         if state == "scaled":
