@@ -52,15 +52,18 @@ class PoolRun:
     def put_away(self) -> None:
         """Save and switch off what nothing else is to be done with."""
         others = {step.vm for step in self.planned.steps if step.act not in {Act.PARK, Act.STOP}}
-        for act, work in ((Act.PARK, self.hands.park), (Act.STOP, self.hands.stop)):
+        kept: dict[Act, list[str]] = {}
+        for act in (Act.PARK, Act.STOP):
             names = [step.vm for step in self.planned.of(act) if step.vm not in others]
-            kept = [vm for vm in names if self._reserve(vm, action=str(act), only_clean=True)]
-            failures = work(kept)
-            for vm in kept:
-                if vm in failures:
-                    self._fail(vm, failures[vm])
-                else:
-                    self._give_back(vm, action=str(act))
+            kept[act] = [vm for vm in names if self._reserve(vm, action=str(act), only_clean=True)]
+        point("pool.put_away.recorded")
+        failures = self.hands.park(kept[Act.PARK]) | self.hands.stop(kept[Act.STOP])
+        point("pool.put_away.done")
+        for act, vm in ((act, vm) for act, names in kept.items() for vm in names):
+            if vm in failures:
+                self._fail(vm, failures[vm])
+            else:
+                self._give_back(vm, action=str(act))
 
     def _note_made(self) -> None:
         """Members that were made ready by other hands."""

@@ -247,7 +247,6 @@ def park(work: Work) -> None:
     """Save the guest with its memory and switch it off."""
     forget_connection(work.ssh, work.context.hypervisor.vm(work.name))
     work.context.hypervisor.park(work.name)
-    point("vm.park.saved")
 
 
 def shut_down(work: Work, *, force: bool) -> None:
