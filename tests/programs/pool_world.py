@@ -45,6 +45,11 @@ class FakeVms:
             raise NotFound(f"VM '{name}' does not exist", hint="vmm vm list")
         return self.there[name]
 
+    def forwards(self, name: str) -> dict[int, int] | None:
+        """None."""
+        del name
+        return {}
+
     def create(self, names: Sequence[str], *, profile: str) -> dict[str, VmmError]:
         """As real VMs are: clean when they answer, and nothing is left of one that does not."""
         failures: dict[str, VmmError] = {}

@@ -12,18 +12,13 @@ from tests.fake_clock import FakeClock
 from tests.programs.pool_world import CutOff, PoolWorld
 from tests.programs.sandbox_guest import SandboxGuest
 from tests.programs.test_ua_lifecycle import context
-from vmm_automation.errors import Conflict, LockHeld, NotFound, Partial, TaskFailed, UsageError
+from vmm_automation.errors import Conflict, NotFound, Partial, TaskFailed, UsageError
 from vmm_automation.operations import audit_log, pool
 from vmm_automation.operations.context import Context
-from vmm_automation.operations.ownership import owner_token
-from vmm_automation.operations.pool_acts import PoolRun
-from vmm_automation.operations.pool_found import find
-from vmm_automation.operations.pool_plan import Act, plan
 from vmm_automation.operations.pool_refill import installed, refilled, settled
 from vmm_automation.operations.vm_facts import facts
 from vmm_automation.state import pools
 from vmm_automation.state.pools import Drain
-from vmm_automation.state.sessions import SeatTaken
 
 __all__ = ["context"]
 
@@ -135,52 +130,6 @@ def test_vm_that_was_never_ready_is_replaced_after_its_deadline(world: PoolWorld
         settled(world.context, done=refilled(world.context, hands=world.fake), hands=world.fake)
     assert first not in world.names()
     assert len(world.names()) == 1
-
-
-def test_vm_that_a_session_took_meanwhile_is_left_alone(world: PoolWorld) -> None:
-    """Between plan and act a session may come: it keeps its VM, whatever was planned for it."""
-    world.define(ready=3)
-    world.refill()
-    pool.scaled(world.context, "p", ready=1)
-    found = find(world.context, "p")
-    planned = plan(found.wanted, found.members)
-    first, second = [step.vm for step in planned.of(Act.DELETE)]
-    world.claim(first)
-    PoolRun(world.context, found, world.fake, planned).act()
-    assert first in world.fake.there
-    assert second not in world.fake.there
-
-
-def test_vm_that_is_worked_on_cannot_be_claimed(world: PoolWorld) -> None:
-    """While it is being saved its seat is taken; afterwards it is free again."""
-    world.define(ready=2)
-    world.refill()
-    pool.scaled(world.context, "p", ready=1, parked=1)
-    [step] = world.show()["steps"]
-
-    def claim_now() -> None:
-        with pytest.raises(SeatTaken):
-            world.claim(step["vm"])
-
-    world.fake.meanwhile = claim_now
-    world.refill()
-    world.claim(step["vm"])
-
-
-def test_another_run_of_the_same_pool_is_refused_while_it_lives(world: PoolWorld) -> None:
-    """Two timers do not fill a pool twice; a run that is gone is taken over."""
-    world.define(ready=1)
-    with world.context.store.transaction() as tx:
-        pools.begin(tx, pool="p", owner=owner_token(1), now=world.context.clock.now())
-    with pytest.raises(LockHeld, match="another run refills it"):
-        world.refill()
-    with world.context.store.transaction() as tx:
-        pools.begin(tx, pool="p", owner="host:boot:1:2", now=world.context.clock.now())
-    clock = world.context.clock
-    assert isinstance(clock, FakeClock)
-    clock.advance(seconds=901)
-    world.refill()
-    assert world.counts() == {"ready": 1}
 
 
 def test_changed_profile_replaces_the_vms_one_by_one(world: PoolWorld) -> None:

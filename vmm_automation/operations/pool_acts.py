@@ -87,12 +87,7 @@ class PoolRun:
             if vm in failures:
                 self._fail(vm, failures[vm])
                 continue
-            with self.context.store.transaction() as tx:
-                now = self.context.clock.now()
-                with pool_change(tx, self.context, self.pool, action="gone", now=now) as result:
-                    pools.forget(tx, vm=vm)
-                    vms.forget(tx, vm=vm)
-                    result |= {"vm": vm}
+            self._forget(vm)
             if self._member(vm).late:
                 self._fail(vm, self._never_ready(vm))
 
@@ -138,7 +133,11 @@ class PoolRun:
 
     def _forget(self, vm: str) -> None:
         with self.context.store.transaction() as tx:
-            pools.forget(tx, vm=vm)
+            now = self.context.clock.now()
+            with pool_change(tx, self.context, self.pool, action="gone", now=now) as result:
+                pools.forget(tx, vm=vm)
+                vms.forget(tx, vm=vm)
+                result |= {"vm": vm}
 
     def _reserve(self, vm: str, *, action: str, phase: Phase | None = None, only_clean: bool = False) -> bool:
         """Keep sessions away from a VM; one that got there first is left alone."""
@@ -159,6 +158,7 @@ class PoolRun:
         with self.context.store.transaction() as tx:
             now = self.context.clock.now()
             with vm_change(tx, self.context, vm, action=f"pool.{action}", now=now) as result:
+                pools.release(tx, vm=vm)
                 vms.mark_clean(tx, vm=vm, reason=f"pool '{self.pool}': {action} done", now=now)
                 result |= {"status": "ok", "pool": self.pool}
 

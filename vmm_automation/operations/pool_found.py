@@ -56,6 +56,7 @@ def note_failure(context: Context, pool: str, *, vm: str, failure: VmmError) -> 
         now = context.clock.now()
         with pool_change(tx, context, pool, action="fail", now=now) as result:
             count = pools.note_failure(tx, pool=pool, reason=failure.message)
+            pools.release(tx, vm=vm)
             result |= {"vm": vm, "failures": count, "error": type(failure).__name__}
 
 

@@ -119,7 +119,7 @@ def plan(wanted: Wanted, found: Iterable[Member]) -> Plan:
     staying = [member for member in kept if member.vm in assigned.targets]
     total = len(members) - len(steps)
     steps += [Step(Act.CREATE, "", "missing", warmth) for warmth in assigned.missing]
-    changing, waiting = _to_change(wanted, staying)
+    changing, waiting = _to_change(wanted, staying, missing=len(assigned.missing))
     if waiting and not changing and not assigned.missing and total < wanted.most and _all_serve(staying):
         warmth = assigned.targets[waiting[0].vm]
         steps.append(Step(Act.CREATE, "", f"takes over from '{waiting[0].vm}'", warmth))
@@ -164,11 +164,16 @@ def _assign(levels: Levels, kept: Sequence[Member]) -> _Assigned:
     return found
 
 
-def _to_change(wanted: Wanted, staying: Sequence[Member]) -> tuple[list[Member], list[Member]]:
-    """Who is changed now, and who has to wait; those that do not serve need no permission."""
+def _to_change(
+    wanted: Wanted, staying: Sequence[Member], *, missing: int
+) -> tuple[list[Member], list[Member]]:
+    """Who is changed now, and who has to wait; those that do not serve need no permission.
+
+    What is missing is unavailable, too: where nothing can be made, nothing more is taken away.
+    """
     serving = [member for member in staying if member.serving]
     stale = [member for member in serving if member.stale]
-    unavailable = len(staying) - len(serving)
+    unavailable = missing + len(staying) - len(serving)
     allowed = max(0, min(wanted.max_unavailable - unavailable, len(serving) - 1))
     silent = [member for member in staying if not member.serving]
     return [*silent, *stale[:allowed]], stale[allowed:]

@@ -21,6 +21,7 @@ from vmm_automation.errors import (
     VmmError,
     error_from_document,
 )
+from vmm_automation.model.pool import PoolDefinition
 from vmm_automation.model.vm import VmCondition
 from vmm_automation.operations import deployment, session_guest
 from vmm_automation.operations.context import Context
@@ -111,34 +112,49 @@ def installed(context: Context, guest: Guest, *, check: bool = False) -> dict[st
 
     A failure is told in the document and counted, so that it holds up no other VM.
     """
-    with context.store.reading() as tx:
-        row = next(each for each in pools.members(tx) if each.vm == guest.name)
-    definition = context.site.pool(row.pool)
+    definition = _pool_of(context, guest.name)
+    pool, told = definition.name, {"action": "prepare"}
     if check:
-        return {"changed": True, "vms": {guest.name: {"action": "prepare"}}}
+        return {"changed": True, "vms": {guest.name: told}}
     with context.store.transaction() as tx:
+        now = context.clock.now()
         was_clean = vms.condition(tx, vm=guest.name) is VmCondition.CLEAN
-        reason = f"pool '{row.pool}': {definition.ua} is being installed"
-        if not pools.reserve(tx, vm=guest.name, reason=reason, now=context.clock.now()):
-            return {"changed": False, "vms": {guest.name: {"action": "none", "reason": "in a session"}}}
+        with pool_change(tx, context, pool, action="install", now=now) as result:
+            kept = pools.reserve(tx, vm=guest.name, reason=f"pool '{pool}': install", now=now)
+            result |= {"vm": guest.name, "status": "ok" if kept else "in a session"}
+    if not kept:
+        return {"changed": False, "vms": {guest.name: {"action": "none", "reason": "in a session"}}}
     point("pool.install.reserved")
     try:
         deployment.active(context, guest, ua_id=definition.ua, version=definition.version)
         if not was_clean:
-            session_guest.clean(context, guest)
+            session_guest.clean(context, guest, reserved=True)
     except VmmError as failure:
-        note_failure(context, row.pool, vm=guest.name, failure=failure)
-        return {"changed": True, "vms": {guest.name: {"action": "prepare", "error": failure.to_document()}}}
+        note_failure(context, pool, vm=guest.name, failure=failure)
+        return {"changed": True, "vms": {guest.name: {**told, "error": failure.to_document()}}}
     point("pool.install.installed")
+    _note_ready(context, pool, vm=guest.name, was_clean=was_clean)
+    return {"changed": True, "vms": {guest.name: told}}
+
+
+def _pool_of(context: Context, vm: str) -> PoolDefinition:
+    with context.store.reading() as tx:
+        found = [member.pool for member in pools.members(tx) if member.vm == vm]
+    if not found:
+        raise NotFound(f"VM '{vm}' is in no pool", hint="vmm pool list", details={"vm": vm})
+    return context.site.pool(found[0])
+
+
+def _note_ready(context: Context, pool: str, *, vm: str, was_clean: bool) -> None:
     with context.store.transaction() as tx:
         now = context.clock.now()
-        with pool_change(tx, context, row.pool, action="ready", now=now) as result:
+        with pool_change(tx, context, pool, action="ready", now=now) as result:
             if was_clean:
-                vms.mark_clean(tx, vm=guest.name, reason=f"prepared for pool '{row.pool}'", now=now)
-            pools.move_to(tx, vm=guest.name, phase=Phase.MEMBER, now=now)
-            pools.note_success(tx, pool=row.pool)
-            result |= {"vm": guest.name}
-    return {"changed": True, "vms": {guest.name: {"action": "prepare"}}}
+                vms.mark_clean(tx, vm=vm, reason=f"prepared for pool '{pool}'", now=now)
+            pools.release(tx, vm=vm)
+            pools.move_to(tx, vm=vm, phase=Phase.MEMBER, now=now)
+            pools.note_success(tx, pool=pool)
+            result |= {"vm": vm}
 
 
 def settled(
@@ -239,7 +255,10 @@ def _settle(context: Context, name: str, *, hands: PoolHands) -> bool:
     after = find(context, name)
     if after.asked.failures and not plan(after.wanted, after.members).steps:
         with context.store.transaction() as tx:
-            pools.note_success(tx, pool=name)
+            now = context.clock.now()
+            with pool_change(tx, context, name, action="full", now=now) as result:
+                pools.note_success(tx, pool=name)
+                result |= {"failures": after.asked.failures}
     return bool(planned.of(Act.PARK, Act.STOP))
 
 

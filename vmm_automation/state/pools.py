@@ -151,14 +151,27 @@ def forget(tx: Tx, *, vm: str) -> None:
 def reserve(tx: Tx, *, vm: str, reason: str, now: datetime, only_clean: bool = False) -> bool:
     """Keep a VM from being claimed while it is worked on; False if a session holds it, or it is not clean.
 
-    A dirty VM cannot be claimed. If the work is cut off it stays so, until it is proven clean again.
+    It is dirty, and whoever proves VMs clean leaves it alone (:func:`reserved`). If the work is cut off it
+    stays so, until another refill proves it clean.
     """
     if session_rows.live_on_vm(tx, vm=vm):
         return False
     if only_clean and vms.condition(tx, vm=vm) is not VmCondition.CLEAN:
         return False
     vms.mark_dirty(tx, vm=vm, reason=reason, now=now)
+    tx.execute("UPDATE pool_members SET reserved = :reason WHERE vm = :vm", reason=reason, vm=vm)
     return True
+
+
+def release(tx: Tx, *, vm: str) -> None:
+    """The work is over, or has failed; whether the VM is clean is for the caller to say."""
+    tx.execute("UPDATE pool_members SET reserved = '' WHERE vm = :vm", vm=vm)
+
+
+def reserved(tx: Snapshot) -> dict[str, str]:
+    """The VMs that a refill works on, or was cut off at, and what it does to them."""
+    rows = tx.all("SELECT vm, reserved FROM pool_members WHERE reserved <> '' ORDER BY vm")
+    return {row["vm"]: row["reserved"] for row in rows}
 
 
 def _set(tx: Tx, pool: str, **columns: str | int | None) -> None:

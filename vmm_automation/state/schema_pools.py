@@ -20,13 +20,15 @@ POOLS: Final = (
         began_at TEXT NOT NULL DEFAULT ''
     )
     """,
-    # a row from before a VM is made until after it is removed, so that nothing half-made is forgotten
+    # a row from before a VM is made until after it is removed, so that nothing half-made is forgotten;
+    # reserved: what a refill does to it now, '' nothing
     """
     CREATE TABLE pool_members (
         vm TEXT PRIMARY KEY,
         pool TEXT NOT NULL,
         phase TEXT NOT NULL CHECK (phase IN ('making', 'member', 'leaving')),
-        since TEXT NOT NULL
+        since TEXT NOT NULL,
+        reserved TEXT NOT NULL DEFAULT ''
     )
     """,
     "CREATE INDEX members_of_pool ON pool_members (pool, vm)",
