@@ -97,25 +97,29 @@ class MadeSite:
             return [f"{name} {dict(row)}" for name in names for row in tx.all(f"SELECT * FROM {name}")]
 
 
-def make_site(place: Path, *, running: Mapping[str, int] | Sequence[str] = ()) -> MadeSite:
+def make_site(
+    place: Path, *, running: Mapping[str, int] | Sequence[str] = (), base_digest: str = "0" * 64
+) -> MadeSite:
     """A copy of the project's site, with VMs that the test driver calls running (name: SSH port)."""
     directory, home = place / "site", place / "home"
     shutil.copytree(default_site(), directory)
     ports = dict(running) if isinstance(running, Mapping) else dict.fromkeys(running, 1)
     node = place / "node.xml"
-    node.write_text(f"<node>{''.join(_domain(name, port) for name, port in ports.items())}</node>")
+    node.write_text(
+        f"<node>{''.join(_domain(name, port, base_digest) for name, port in ports.items())}</node>"
+    )
     uri = f"test://{node}" if ports else "test:///default"
     (directory / "site.yml").write_text(f"name: {NAME}\nuri: {uri}\n")
     home.mkdir(mode=0o700)
     return MadeSite(directory, home)
 
 
-def _domain(name: str, port: int) -> str:
+def _domain(name: str, port: int, base_digest: str) -> str:
     record = VmRecord(
         site=NAME,
         name=name,
         profile="small",
-        base_digest="0" * 64,
+        base_digest=base_digest,
         ssh_port=port,
         host_key="ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIE3c2eNwNL6YxH4hWKzTCV0Nmh0eEVUcXC5e9gKzVwWf",
         created_at="2026-01-31T12:00:00.000000Z",

@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from vmm_automation.errors import VmmError
     from vmm_automation.model.vm import Vm
 
 
@@ -70,6 +73,9 @@ class Hypervisor(Protocol):
     def resume(self, name: str) -> None:
         """Let the guest's CPUs run again; no change if they run already."""
 
+    def park(self, name: str) -> None:
+        """Save the guest with its memory and switch it off; no change if it is off already."""
+
     def forwards(self, name: str) -> dict[int, int] | None:
         """Ports of 127.0.0.1 that lead to ports of a running guest; None where there is no way to ask."""
 
@@ -78,3 +84,22 @@ class Hypervisor(Protocol):
 
     def remove_forward(self, name: str, *, port: int) -> None:
         """Take a forward away; no change if there is none."""
+
+
+class PoolHands(Protocol):
+    """What a pool does to its VMs. Each call works on all names, and returns the failures by name."""
+
+    def create(self, names: Sequence[str], *, profile: str) -> dict[str, VmmError]:
+        """Make VMs, all at the same time, until they answer; of one that fails nothing is left."""
+
+    def start(self, names: Sequence[str]) -> dict[str, VmmError]:
+        """Boot or resume VMs until they answer."""
+
+    def park(self, names: Sequence[str]) -> dict[str, VmmError]:
+        """Save VMs with their memory and switch them off."""
+
+    def stop(self, names: Sequence[str]) -> dict[str, VmmError]:
+        """Shut VMs down."""
+
+    def delete(self, names: Sequence[str]) -> dict[str, VmmError]:
+        """Remove VMs with their disks; no failure for one that is not there."""

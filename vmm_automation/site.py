@@ -7,6 +7,7 @@ Layout of ``inventories/<site>/``::
     terminals/<name>.yml    terminal profiles
     uas/<id>.yml            the catalogue of UA definitions
     base_images/<name>.yml  base images
+    pools/<name>.yml        pools of VMs
 
 Each kind has a JSON Schema in :mod:`vmm_automation.schema`. A wrong file is reported with all its errors.
 """
@@ -14,7 +15,7 @@ Each kind has a JSON Schema in :mod:`vmm_automation.schema`. A wrong file is rep
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
@@ -24,12 +25,14 @@ from typing import TYPE_CHECKING, Any
 from vmm_automation.errors import NotFound, SiteInvalid
 from vmm_automation.model.access import Access, access_errors, access_from
 from vmm_automation.model.names import check_name
+from vmm_automation.model.pool import PoolDefinition
 from vmm_automation.model.state_url import parse_state_url
 from vmm_automation.model.terminal import TerminalProfile
 from vmm_automation.model.ua import UaDefinition
 from vmm_automation.model.vm import VmProfile
 from vmm_automation.schema import definitions, errors_of, located, suggestion
 from vmm_automation.schema.files import DefinitionFiles, invalid_from
+from vmm_automation.schema.pools import pool_from_mapping
 from vmm_automation.schema.terminals import TerminalProfiles
 from vmm_automation.schema.yaml_text import read_mapping
 
@@ -153,6 +156,11 @@ class Site:
         """All base images, by name."""
         return self._base_image_files.all()
 
+    @cached_property
+    def pools(self) -> dict[str, PoolDefinition]:
+        """All pools of VMs, by name."""
+        return self._pool_files.all()
+
     def profile(self, name: str) -> VmProfile:
         """One VM profile. Raises InvalidName, NotFound, SiteInvalid."""
         return self._profile_files.one(name)
@@ -179,6 +187,10 @@ class Site:
         """One base image. Raises InvalidName, NotFound, SiteInvalid."""
         return self._base_image_files.one(name)
 
+    def pool(self, name: str) -> PoolDefinition:
+        """One pool of VMs. Raises InvalidName, NotFound, SiteInvalid."""
+        return self._pool_files.one(name)
+
     def terminal(self, name_or_mapping: str | Mapping[str, Any]) -> TerminalProfile:
         """One terminal profile: the site's by name, or the one that a request carries as a mapping.
 
@@ -199,16 +211,22 @@ class Site:
         errors += self._terminal_files.errors()
         errors += self._ua_files.errors()
         errors += self._base_image_files.errors()
+        errors += self._pool_files.errors()
         return errors + list(self._reference_errors())
 
     def _reference_errors(self) -> Iterator[str]:
         images = self._base_image_files.names()
         for name, profile in self._profile_files.valid().items():
-            if profile.base_image not in images:
-                there = f"there are {', '.join(images)}" if images else "there are none"
-                text = f"no base image '{profile.base_image}': {there}"
-                close = suggestion(profile.base_image, images)
-                yield located(f"profiles/{name}.yml", ("base_image",), text + close)
+            where = f"profiles/{name}.yml"
+            yield from _absent("base_image", "base image", profile.base_image, images, where=where)
+        for name, pool in self._pool_files.valid().items():
+            where = f"pools/{name}.yml"
+            yield from _absent("profile", "profile", pool.profile, self._profile_files.names(), where=where)
+            yield from _absent("ua", "UA", pool.ua, self._ua_files.names(), where=where)
+            ua = self._ua_files.valid().get(pool.ua)
+            if ua and pool.version:
+                known = [each.version for each in ua.versions]
+                yield from _absent("version", f"version of UA '{ua.id}'", pool.version, known, where=where)
 
     @cached_property
     def _profile_files(self) -> DefinitionFiles[VmProfile]:
@@ -226,6 +244,17 @@ class Site:
     @cached_property
     def _base_image_files(self) -> DefinitionFiles[BaseImageDefinition]:
         return DefinitionFiles(self.directory / "base_images", "base image", _build_base_image)
+
+    @cached_property
+    def _pool_files(self) -> DefinitionFiles[PoolDefinition]:
+        return DefinitionFiles(self.directory / "pools", "pool", pool_from_mapping)
+
+
+def _absent(key: str, kind: str, name: str, known: Sequence[str], *, where: str) -> Iterator[str]:
+    """The error of a file that names what is not there."""
+    if name not in known:
+        there = f"there are {', '.join(known)}" if known else "there are none"
+        yield located(where, (key,), f"no {kind} '{name}': {there}{suggestion(name, known)}")
 
 
 def _state_errors(document: Mapping[str, Any] | None) -> list[str]:

@@ -84,7 +84,7 @@ def test_session_explains_itself_even_after_its_end(fleet: MadeSite, ended: bool
     assert {each["vm"]: each["filter"] for each in found["selection"]["rejected"]}["vm-2"] == "ua"
     text = fleet.vmm("session", "explain", session).stdout
     assert "vm-1  chosen" in text
-    assert "version 200 (3.5.4 is the newest version)" in text
+    assert "version 600 (3.5.4 is the newest version)" in text
 
 
 def test_explanation_of_no_session_is_not_found(fleet: MadeSite) -> None:

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
+from vmm_automation.model.pool import Levels
 from vmm_automation.model.ua import DeploymentState
 from vmm_automation.operations import watcher
-from vmm_automation.state import audit, generation_marks, ledger, orphans, rollouts, seats, vms
+from vmm_automation.state import audit, generation_marks, ledger, orphans, pools, rollouts, seats, vms
 from vmm_automation.state.audit import Author
 from vmm_automation.state.rollouts import Outcome
 from vmm_automation.state.store import Engine, Tx
@@ -34,6 +35,9 @@ def fill(store: Engine, clock: FakeClock) -> None:
         rollouts.begin(tx, ua="cal", holder="ann", owner="host:boot:1:1", now=clock.now())
         rollouts.note(tx, Outcome("vm-1", "failed", 12, "it's gone", {"message": "é"}), ua="cal")
         seats.learn(tx, vm="vm-1", offered={"vcpus": 1}, active={"cal": "1"}, free=False)
+        pools.set_levels(tx, pool="calendars", levels=Levels(2, 1))
+        pools.note_failure(tx, pool="calendars", reason="it's late")
+        pools.add(tx, vm="calendars-0a1b2c3d", pool="calendars", now=clock.now())
         for number in range(200):  # more than are read at a time
             old_event(tx, f"{number}")
     for name in ("bo", "cy"):

@@ -33,6 +33,8 @@ def test_older_version_on_one_vcpu_is_described_as_such() -> None:
     ({}, {"avoid": ["vm-1"]}, "avoid", "a VM that is not to be avoided", "vm-1", "vm-1 is to be avoided"),
     ({"state": VmState.STOPPED}, {}, "running", "running", "stopped", "vm-1 is stopped, not running"),
     ({"state": VmState.PAUSED}, {}, "running", "running", "paused", "vm-1 is paused, not running"),
+    ({"drained": True, "pool": "web"}, {}, "drained", "a pool that gives out VMs", "drained",
+     "vm-1 is of pool 'web', which is drained"),
     ({"ready": False}, {}, "ready", "ready", "not ready", "vm-1 is running but not ready yet"),
     ({"condition": VmCondition.DIRTY}, {}, "clean", "clean", "dirty",
      "vm-1 is dirty: an earlier user's data may be on it"),
@@ -63,9 +65,17 @@ def test_unfit_vm_is_rejected_with_both_values(
 def test_first_failing_filter_is_the_reason() -> None:
     """A VM that fails several filters is rejected by the first in their defined order."""
     worst: dict[str, Any] = {"session": "s-1", "state": VmState.STOPPED, "ready": False, "active_uas": {}}
-    worst |= {"condition": VmCondition.DIRTY, "vcpus": 1, "memory_mib": 1, "protocols": ()}
+    worst |= {
+        "condition": VmCondition.DIRTY,
+        "vcpus": 1,
+        "memory_mib": 1,
+        "protocols": (),
+        "pool": "p",
+        "drained": True,
+    }
     repairs: list[tuple[str, dict[str, Any]]] = [
-        ("avoid", {}), ("free", {"session": None}), ("running", {"state": VmState.RUNNING}),
+        ("avoid", {}), ("free", {"session": None}), ("drained", {"pool": "", "drained": False}),
+        ("running", {"state": VmState.RUNNING}),
         ("ready", {"ready": True}), ("clean", {"condition": VmCondition.CLEAN}),
         ("ua", {"active_uas": {"radicale": "3.3.0"}}), ("vcpus", {"vcpus": 2}),
         ("memory", {"memory_mib": 999}), ("features", {"features": ("gpu",)}),
@@ -144,15 +154,31 @@ def test_small_vm_is_preferred_then_name() -> None:
     assert [choice.vm for choice in choose(facts).ranked] == ["vm-4", "vm-2", "vm-3", "vm-1"]
 
 
+def test_warmer_vm_is_preferred_to_the_one_of_last_time() -> None:
+    """Ready, then saved with its memory, then switched off; and only a newer version outweighs that."""
+    facts = [
+        a_vm("vm-1", state=VmState.STOPPED, pool="web"),
+        a_vm("vm-2", state=VmState.PARKED, pool="web"),
+        a_vm("vm-3", pool="web", memory_mib=9999),
+        a_vm("vm-4", state=VmState.STOPPED),
+    ]
+    found = choose(facts, last_vm="vm-1")
+    assert [choice.vm for choice in found.ranked] == ["vm-3", "vm-2", "vm-1"]
+    assert [choice.terms["warm"].points for choice in found.ranked] == [200, 100, 0]
+    assert [rejection.filter for rejection in found.rejected] == ["running"]
+    older = a_vm("vm-3", active_uas={"radicale": "3.10.0"})
+    assert choose([facts[0], older], last_vm="vm-3").best.vm == "vm-1"
+
+
 def test_score_is_the_sum_of_its_readable_terms() -> None:
     """Each term has points and a phrase, and nothing else makes the score."""
     best = choose([a_vm("vm-1"), a_vm("vm-2", memory_mib=512)], last_vm="vm-1").best
     assert {name: (term.points, term.phrase) for name, term in best.terms.items()} == {
-        "version": (300, "3.3.0 is the newest version"),
+        "version": (900, "3.3.0 is the newest version"),
         "same_vm": (50, "the VM of last time"),
         "memory": (16, "768 MiB, the least of the fitting VMs is 512 MiB"),
     }
-    assert best.score == 366
+    assert best.score == 966
 
 
 def test_wanted_version_is_the_only_one_taken() -> None:
@@ -226,6 +252,7 @@ def test_document_is_json_and_explains_all() -> None:
     document = choose([a_vm("vm-1"), a_vm("vm-2", session="s-1")]).to_document()
     assert json.loads(json.dumps(document)) == document
     assert set(document) == {"asked", "ranked", "rejected", "terminal"}
-    assert set(document["ranked"][0]) == {"vm", "version", "protocol", "uses", "score", "terms", "sentence"}
+    shown = {"vm", "version", "protocol", "uses", "score", "warmth", "terms", "sentence"}
+    assert set(document["ranked"][0]) == shown
     assert document["ranked"][0]["terms"]["version"]["phrase"]
     assert set(document["rejected"][0]) == {"vm", "filter", "needed", "found", "sentence"}

@@ -6,14 +6,13 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
-from urllib.parse import urlsplit
 
 import libvirt
 import libvirt_qemu
 
 from vmm_automation.adapters import domain_xml
 from vmm_automation.adapters.domain_xml import DomainSpec, VmRecord, domain_name
+from vmm_automation.adapters.libvirt_words import dotted, port_taken, start_hint
 from vmm_automation.errors import Conflict, HypervisorUnreachable, NotFound, PortTaken, TaskFailed
 from vmm_automation.model.names import check_name
 from vmm_automation.model.vm import Vm, VmState
@@ -65,8 +64,8 @@ class LibvirtHypervisor:
         """``libvirt 9.0.0, QEMU 7.2.22``."""
         with self._translated("ask for its version"):
             return (
-                f"libvirt {_dotted(self._connection.getLibVersion())}, "
-                f"QEMU {_dotted(self._connection.getVersion())}"
+                f"libvirt {dotted(self._connection.getLibVersion())}, "
+                f"QEMU {dotted(self._connection.getVersion())}"
             )
 
     def vms(self) -> list[Vm]:
@@ -130,6 +129,13 @@ class LibvirtHypervisor:
                 libvirt.VIR_DOMAIN_METADATA_ELEMENT, xml, _METADATA_PREFIX, domain_xml.NAMESPACE, flags
             )
 
+    def park(self, name: str) -> None:
+        """Save the guest with its memory and switch it off; no change if it is off already."""
+        domain = self._domain(name)
+        with self._translated(f"park VM '{name}'"):
+            if domain.isActive():
+                domain.managedSave(0)
+
     def shutdown(self, name: str) -> None:
         """Ask the guest to power off; returns at once. No change if it does not run."""
         domain = self._domain(name)
@@ -186,7 +192,7 @@ class LibvirtHypervisor:
         """
         answer = self._monitor(name, domain_xml.add_forward_command(port=port, guest_port=guest_port))
         if answer.strip():
-            raise _port_taken(port, answer.strip())
+            raise port_taken(port, answer.strip())
 
     def remove_forward(self, name: str, *, port: int) -> None:
         """Take a forward away; no change if there is none."""
@@ -206,7 +212,11 @@ class LibvirtHypervisor:
             raise NotFound(f"VM '{name}' is not of site '{self.site}'", hint="vmm vm list")
         with self._translated(f"redefine VM '{name}'"):
             xml = domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE | libvirt.VIR_DOMAIN_XML_SECURE)
-            self._connection.defineXML(domain_xml.with_record(xml, replace(record, ssh_port=ssh_port)))
+            moved = replace(record, ssh_port=ssh_port)
+            self._connection.defineXML(domain_xml.with_record(xml, moved))
+            if domain.hasManagedSaveImage():  # has the XML of its own that it is resumed with
+                xml = domain.managedSaveGetXMLDesc(libvirt.VIR_DOMAIN_SAVE_IMAGE_XML_SECURE)
+                domain.managedSaveDefineXML(domain_xml.with_record(xml, moved))
 
     def _domain(self, name: str) -> libvirt.virDomain:
         check_name("VM", name)
@@ -234,11 +244,13 @@ class LibvirtHypervisor:
 
     def _vm(self, domain: libvirt.virDomain, record: VmRecord) -> Vm:
         state, _max_kib, memory_kib, vcpus, _cpu_ns = domain.info()
+        found = _STATES.get(state, VmState.STOPPED)
+        saved = found is VmState.STOPPED and domain.hasManagedSaveImage()
         return Vm(
             name=record.name,
             domain=domain.name(),
             uuid=domain.UUIDString(),
-            state=_STATES.get(state, VmState.STOPPED),
+            state=VmState.PARKED if saved else found,
             profile=record.profile,
             base_digest=record.base_digest,
             vcpus=vcpus,
@@ -264,7 +276,7 @@ class LibvirtHypervisor:
         reason = str(error).strip()
         code = error.get_error_code()
         if "Could not set up host forwarding rule" in reason:
-            return _port_taken(0, reason)
+            return port_taken(0, reason)
         lost = code in _LOST_CONNECTION or error.get_error_domain() == libvirt.VIR_FROM_RPC
         if lost or "client socket is closed" in reason:
             return HypervisorUnreachable(
@@ -275,26 +287,3 @@ class LibvirtHypervisor:
         if code in {libvirt.VIR_ERR_OPERATION_FAILED, libvirt.VIR_ERR_DOM_EXIST} and "exists" in reason:
             return Conflict(f"libvirt could not {action}: {reason}", hint="vmm vm list")
         return TaskFailed(f"libvirt could not {action}: {reason}", details={"uri": self.uri, "code": code})
-
-
-def start_hint(uri: str) -> str:
-    """The command that starts the libvirt which serves a URI."""
-    address = urlsplit(uri)
-    if address.hostname:
-        return f"ssh {address.hostname} systemctl start libvirtd"
-    if address.path != "/system":
-        return "virsh -c qemu:///session version"
-    return "systemctl start libvirtd" if Path("/run/systemd/system").is_dir() else "libvirtd -d"
-
-
-def _port_taken(port: int, reason: str) -> PortTaken:
-    which = f"Port {port}" if port else "A port"
-    return PortTaken(
-        f"{which} of 127.0.0.1 is already in use: {reason}",
-        hint="leave the port out, and a free one is chosen",
-        details={"port": port},
-    )
-
-
-def _dotted(version: int) -> str:
-    return f"{version // 1_000_000}.{version // 1000 % 1000}.{version % 1000}"

@@ -105,12 +105,18 @@ def _wait_on() -> None:
 
 
 def wait_until_ready(
-    ssh: SshPlaces, vm: Vm, *, clock: Clock, deadline_s: float, on_silence: Callable[[], None] = _wait_on
+    ssh: SshPlaces,
+    vm: Vm,
+    *,
+    clock: Clock,
+    deadline_s: float,
+    on_silence: Callable[[], None] = _wait_on,
+    first: str = "true",
 ) -> float:
     """Wait until a guest accepts the controller's key and presents the known host key.
 
-    ``on_silence`` is called each time that nothing came. Returns the seconds it took. Leaves a multiplexing
-    master open for the connections that follow.
+    ``on_silence`` is called each time that nothing came; ``first`` is the guest's first command. Returns the
+    seconds it took. Leaves a multiplexing master open for the connections that follow.
 
     While the guest has no network, QEMU takes a connection and repeats its first packet with growing pauses,
     so connections are made anew after a short time. Once one was refused the network is up and only sshd is
@@ -133,7 +139,7 @@ def wait_until_ready(
             )
         answer = _knock(vm.ssh_port, patience_s=patience)
         if answer is _Answer.BANNER:
-            _first_connection(ssh, vm)
+            _first_connection(ssh, vm, command=first)
             return (clock.now() - started).total_seconds()
         refused = answer is _Answer.REFUSED
         if answer is _Answer.SILENCE:
@@ -168,7 +174,7 @@ def _knock(port: int, *, patience_s: float) -> _Answer:
     return _Answer.BANNER if greeting == _BANNER else _Answer.REFUSED
 
 
-def _first_connection(ssh: SshPlaces, vm: Vm) -> None:
+def _first_connection(ssh: SshPlaces, vm: Vm, *, command: str) -> None:
     argv: list[str | Path] = [
         "ssh",
         "-p",
@@ -182,7 +188,7 @@ def _first_connection(ssh: SshPlaces, vm: Vm) -> None:
     argv += ["-o", "ControlMaster=auto", "-o", f"ControlPersist={_PERSIST_S}", "-n"]
     argv += ["-o", f"ControlPath={ssh.control_path(vm)}", "-o", "LogLevel=ERROR"]
     try:
-        run([*argv, f"{USER}@{_LOOPBACK}", "true"], timeout=_HANDSHAKE_S)
+        run([*argv, f"{USER}@{_LOOPBACK}", command], timeout=_HANDSHAKE_S)
     except VmmError as refused:
         reason = str(refused.details.get("stderr") or refused)
         raise GuestUnreachable(

@@ -10,9 +10,11 @@ from vmm_automation.errors import InvalidName
 _LABEL: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _DOTTED: Final = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,61}[a-z0-9])?")
 _PERSON: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._@-]{0,62}[A-Za-z0-9])?")
+_SHORT: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?")
 _VERSION: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.+~_-]{0,62}[A-Za-z0-9])?")
 
 _LABEL_RULE: Final = "1 to 63 of a-z, 0-9 and '-', with a letter or digit at both ends"
+_SHORT_RULE: Final = "1 to 40 of a-z, 0-9 and '-', with a letter or digit at both ends"
 _DOTTED_RULE: Final = "1 to 63 of a-z, 0-9, '.', '_' and '-', with a letter or digit at both ends"
 _PERSON_RULE: Final = "1 to 64 of letters, digits, '.', '_', '@' and '-', letter or digit at both ends"
 _VERSION_RULE: Final = "1 to 64 of letters, digits, '.', '+', '~', '_', '-', letter or digit at both ends"
@@ -21,6 +23,7 @@ _RULES: Final = {
     "VM": (_LABEL, _LABEL_RULE),  # becomes a host name: RFC 1123 section 2.1
     "session": (_LABEL, _LABEL_RULE),
     "site": (_LABEL, _LABEL_RULE),
+    "pool": (_SHORT, _SHORT_RULE),  # a VM's name begins with it
     "profile": (_DOTTED, _DOTTED_RULE),
     "base image": (_DOTTED, _DOTTED_RULE),
     "terminal": (_DOTTED, _DOTTED_RULE),

@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from vmm_automation.model.pool import Warmth
+
 
 class VmState(StrEnum):
-    """The states of a domain that an operator can tell apart."""
+    """The states of a domain that an operator can tell apart; *parked*: off, its memory saved on disk."""
 
     RUNNING = "running"
     PAUSED = "paused"
+    PARKED = "parked"
     STOPPED = "stopped"
     CRASHED = "crashed"
 
@@ -67,12 +70,27 @@ class Vm:
     ready: bool = False
 
 
+_WARMTH = {VmState.RUNNING: Warmth.READY, VmState.PARKED: Warmth.PARKED, VmState.STOPPED: Warmth.COLD}
+
+
 @dataclass(frozen=True)
 class VmFacts:
-    """What selection and listings know of a VM beyond its domain: from the state store and its profile."""
+    """What selection and listings know of a VM beyond its domain: from the state store and its profile.
+
+    ``pool`` is '' for a VM of none; ``drained``: its pool gives out no VM.
+    """
 
     vm: Vm
     condition: VmCondition = VmCondition.CLEAN
     session: str | None = None
     active_uas: dict[str, str] = field(default_factory=dict)
     offers: Offers = Offers()
+    pool: str = ""
+    drained: bool = False
+
+    @property
+    def warmth(self) -> Warmth | None:
+        """How soon a session could run on it; None for a VM that could not be started for one."""
+        if self.vm.state is VmState.STOPPED and not self.pool:
+            return None  # whoever switched it off had a reason
+        return _WARMTH.get(self.vm.state)

@@ -30,7 +30,7 @@ def learn(tx: Tx, facts: VmFacts) -> None:
         seats.forget(tx, vm=facts.vm.name)
         return
     offered = {key: getattr(facts.vm, key) for key in _OFFERED} | {"offers": asdict(facts.offers)}
-    free = facts.condition is VmCondition.CLEAN and facts.session is None
+    free = facts.condition is VmCondition.CLEAN and facts.session is None and not facts.drained
     seats.learn(tx, vm=facts.vm.name, offered=offered, active=facts.active_uas, free=free)
 
 

@@ -26,7 +26,7 @@ from vmm_automation.operations.ownership import is_given_up
 from vmm_automation.operations.reconcile_plan import IN_GUEST, Action, Finding, Judged, Seen, plan
 from vmm_automation.operations.session_abandon import abandon, find
 from vmm_automation.operations.vm_facts import facts
-from vmm_automation.state import sessions
+from vmm_automation.state import pools, sessions
 from vmm_automation.state.store import Snapshot
 from vmm_automation.trace import point
 
@@ -221,10 +221,13 @@ def _document(
     def work(action: Action) -> list[dict[str, str]]:
         return [{"session": each.session, "vm": each.vm} for each in found if each.action is action]
 
+    with context.store.reading() as tx:
+        reserved = pools.reserved(tx)  # a refill works on these, and proves them clean itself
     dirty = [
         fact.vm.name
         for fact in facts(context)
         if fact.condition is VmCondition.DIRTY and not fact.session and fact.vm.state is VmState.RUNNING
+        if fact.vm.name not in reserved
     ]
     return {
         "changed": any(finding.action not in {Action.NONE, *IN_GUEST} for finding in found),

@@ -86,7 +86,8 @@ def considered(
 def claim(context: Context, request: Request, *, check: bool = False) -> dict[str, Any]:
     """Select a VM and claim its seat: in score order, so that a lost race goes to the next VM.
 
-    A user who has an active session of the UA gets that one again, unchanged.
+    A user who has an active session of the UA gets that one again, unchanged. ``warmth`` of the document is
+    what the VM is: one that is not *ready* is to be started before anything is done in its guest.
 
     Raises:
         NoVmFits: no VM fits, or every one that did was taken meanwhile.
@@ -113,6 +114,7 @@ def claim(context: Context, request: Request, *, check: bool = False) -> dict[st
             "changed": True,
             "session": session.to_document(),
             "vm": session.vm,
+            "warmth": str(choice.warmth),
             "selection": explanation,
             "generation": stored,
         }

@@ -16,7 +16,7 @@ from vmm_automation.operations.entries import session_change, vm_change
 from vmm_automation.operations.image_transfer import capture_from, deploy_into
 from vmm_automation.operations.session import begin_close, find, release
 from vmm_automation.ports import Guest
-from vmm_automation.state import generations, sessions, vms
+from vmm_automation.state import generations, pools, sessions, vms
 from vmm_automation.trace import point
 
 _IN_USE = frozenset({SessionState.STARTING, SessionState.ACTIVE, SessionState.SUSPENDED})
@@ -151,15 +151,24 @@ def restore(
     return {"changed": True, "deployed": wanted.number}
 
 
-def clean(context: Context, guest: Guest, *, check: bool = False) -> dict[str, Any]:
+def clean(context: Context, guest: Guest, *, reserved: bool = False, check: bool = False) -> dict[str, Any]:
     """Remove all of a user's data from a guest, prove that it is gone, and call the VM clean.
 
+    ``reserved``: the caller is who works on the VM for its pool.
+
     Raises:
-        Conflict: a session is using the VM.
+        Conflict: a session is using the VM, or its pool works on it.
         TaskFailed: something of the user's could not be removed; the VM stays dirty.
     """
     with context.store.reading() as tx:
         live = sessions.live_on_vm(tx, vm=guest.name)
+        working = pools.reserved(tx).get(guest.name)
+    if working and not reserved:
+        raise Conflict(
+            f"Cannot clean VM '{guest.name}': it is worked on by {working}",
+            hint="vmm pool refill",
+            details={"vm": guest.name, "reserved": working},
+        )
     if live and live.state in _IN_USE:
         raise Conflict(
             f"Cannot clean VM '{guest.name}': session '{live.id}' is {live.state} on it",

@@ -17,15 +17,17 @@ from vmm_automation.model.session import SessionState
 from vmm_automation.model.vm import VmState
 from vmm_automation.operations.context import Context
 from vmm_automation.operations.entries import note_vm, vm_change
-from vmm_automation.operations.vm_work import Work, create, prepare, remove, shut_down, start
+from vmm_automation.operations.vm_work import Work, create, park, prepare, remove, shut_down, start
 from vmm_automation.state import ledger, sessions, vms
 from vmm_automation.trace import point
 
 _PARALLEL = 4
 
 
-def present(context: Context, names: Sequence[str], *, profile: str, check: bool = False) -> dict[str, Any]:
-    """Make VMs of a profile exist, run and answer over SSH.
+def present(
+    context: Context, names: Sequence[str], *, profile: str, check: bool = False, parallel: int = _PARALLEL
+) -> dict[str, Any]:
+    """Make VMs of a profile exist, run and answer over SSH, at most ``parallel`` of them at a time.
 
     Raises:
         NotFound, SiteInvalid: no such profile, or it is wrong.
@@ -57,7 +59,7 @@ def present(context: Context, names: Sequence[str], *, profile: str, check: bool
 
     if not check:
         prepare(context, wanted)
-    return _for_each(context, names, plan=plan, act=act, check=check)
+    return _for_each(context, names, plan=plan, act=act, check=check, parallel=parallel)
 
 
 def started(context: Context, names: Sequence[str], *, check: bool = False) -> dict[str, Any]:
@@ -84,11 +86,26 @@ def stopped(
     def plan(work: Work) -> str:
         vm = context.hypervisor.vm(work.name)
         _require_no_session(context, work.name, verb="stop", force=force)
-        return "" if vm.state in {VmState.STOPPED, VmState.CRASHED} else "stop"
+        return "" if vm.state in {VmState.STOPPED, VmState.CRASHED, VmState.PARKED} else "stop"
 
     def act(work: Work, _action: str) -> None:
         work.phase("shutdown", lambda: shut_down(work, force=force))
         note_vm(context, work.name, action="vm.stop")
+
+    return _for_each(context, names, plan=plan, act=act, check=check)
+
+
+def parked(context: Context, names: Sequence[str], *, check: bool = False) -> dict[str, Any]:
+    """Save VMs with their memory and switch them off; starting one resumes it where it was."""
+
+    def plan(work: Work) -> str:
+        vm = context.hypervisor.vm(work.name)
+        _require_no_session(context, work.name, verb="park", force=False)
+        return "park" if vm.state in {VmState.RUNNING, VmState.PAUSED} else ""
+
+    def act(work: Work, _action: str) -> None:
+        work.phase("park", lambda: park(work))
+        note_vm(context, work.name, action="vm.park")
 
     return _for_each(context, names, plan=plan, act=act, check=check)
 
@@ -152,6 +169,7 @@ def _for_each(
     plan: Callable[[Work], str],
     act: Callable[[Work, str], None],
     check: bool,
+    parallel: int = _PARALLEL,
 ) -> dict[str, Any]:
     """Plan every VM first, so that a wrong request changes nothing; then act on several at once."""
     if not names:
@@ -170,7 +188,7 @@ def _for_each(
             failures[work.name] = failure
 
     if not check:
-        with ThreadPoolExecutor(max_workers=_PARALLEL) as pool:
+        with ThreadPoolExecutor(max_workers=parallel) as pool:
             list(pool.map(one, [work for work in works if actions[work.name]]))
     for work in works:
         documents[work.name] = {"action": actions[work.name] or "none", "phases": work.phases}

@@ -7,7 +7,7 @@ from contextlib import suppress
 from vmm_automation.errors import InvalidName, NotFound, SiteInvalid
 from vmm_automation.model.vm import Offers, Vm, VmCondition, VmFacts
 from vmm_automation.operations.context import Context
-from vmm_automation.state import ledger, sessions, vms
+from vmm_automation.state import ledger, pools, sessions, vms
 
 
 def facts(context: Context) -> list[VmFacts]:
@@ -17,6 +17,8 @@ def facts(context: Context) -> list[VmFacts]:
         conditions = vms.conditions(tx)
         active = ledger.active_versions(tx)
         live = sessions.holders(tx)
+        pool_of = {member.vm: member.pool for member in pools.members(tx)}
+        drained = pools.drained(tx)
     offers = _offers(context, observed)
     return [
         VmFacts(
@@ -25,6 +27,8 @@ def facts(context: Context) -> list[VmFacts]:
             session=live.get(vm.name),
             active_uas=dict(active.get(vm.name, {})),
             offers=offers.get(vm.profile, Offers()),
+            pool=pool_of.get(vm.name, ""),
+            drained=pool_of.get(vm.name, "") in drained,
         )
         for vm in observed
     ]

@@ -169,11 +169,14 @@ def start(work: Work) -> None:
     fresh = vm.state in {VmState.STOPPED, VmState.CRASHED}
     if vm.state is VmState.CRASHED:
         work.phase("destroy", lambda: work.context.hypervisor.destroy(work.name))
-    _boot(work, fresh=fresh)
+    _boot(work, fresh=fresh, late_clock=vm.state is VmState.PARKED)
 
 
-def _boot(work: Work, *, fresh: bool) -> None:
-    """Start and wait; with ``fresh`` the guest has nothing in memory yet, and may be started once more."""
+def _boot(work: Work, *, fresh: bool, late_clock: bool = False) -> None:
+    """Start and wait; with ``fresh`` the guest has nothing in memory yet, and may be started once more.
+
+    With ``late_clock`` the guest's clock stands where its memory was saved, and is set.
+    """
     hypervisor = work.context.hypervisor
     work.phase("start", lambda: _start_on_a_free_port(work))
     point("vm.boot.started")
@@ -188,6 +191,7 @@ def _boot(work: Work, *, fresh: bool) -> None:
                 clock=work.context.clock,
                 deadline_s=deadline_s,
                 on_silence=Revival(work).attempt if fresh else _leave,
+                first=_set_clock(work) if late_clock else "true",
             ),
         )
     except VmmError as failure:
@@ -195,6 +199,10 @@ def _boot(work: Work, *, fresh: bool) -> None:
         raise
     hypervisor.mark_ready(work.name)
     work.context.progress(f"VM '{work.name}' answers over SSH after {work.phases['ssh']:.1f} s")
+
+
+def _set_clock(work: Work) -> str:
+    return f"date -u -s @{work.context.clock.now().timestamp():.0f} >/dev/null"
 
 
 class Revival:
@@ -233,6 +241,12 @@ def _start_on_a_free_port(work: Work) -> None:
             if attempt == _START_ATTEMPTS:
                 raise
             work.context.hypervisor.move_ssh_port(work.name, port=_new_port(work.context))
+
+
+def park(work: Work) -> None:
+    """Save the guest with its memory and switch it off."""
+    forget_connection(work.ssh, work.context.hypervisor.vm(work.name))
+    work.context.hypervisor.park(work.name)
 
 
 def shut_down(work: Work, *, force: bool) -> None:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from jsonschema.exceptions import ValidationError
 
-KINDS: Final = ("site", "profile", "terminal", "ua", "manifest")
+KINDS: Final = ("site", "profile", "terminal", "ua", "pool", "manifest")
 
 _TYPES: Final = {
     "object": "a mapping",

@@ -33,9 +33,15 @@ def _free(_question: Question, facts: VmFacts) -> Miss | None:
     return Miss("no live session", f"session '{facts.session}'", f"is in use by session '{facts.session}'")
 
 
+def _drained(_question: Question, facts: VmFacts) -> Miss | None:
+    if not facts.drained:
+        return None
+    return Miss("a pool that gives out VMs", "drained", f"is of pool '{facts.pool}', which is drained")
+
+
 def _running(_question: Question, facts: VmFacts) -> Miss | None:
     state = facts.vm.state
-    if state is VmState.RUNNING:
+    if facts.warmth is not None:  # saved or switched off by its pool, it is started for the session
         return None
     return Miss(str(VmState.RUNNING), str(state), f"is {state}, not running")
 
@@ -157,6 +163,7 @@ VM_FILTERS: tuple[tuple[str, VmFilter], ...] = (
     ("wanted", _wanted),
     ("avoid", _avoid),
     ("free", _free),
+    ("drained", _drained),
     ("running", _running),
     ("ready", _ready),
     ("clean", _clean),

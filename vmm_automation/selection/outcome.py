@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from vmm_automation.model.pool import Warmth
 from vmm_automation.selection.negotiation import Negotiated
 from vmm_automation.selection.score import Term
 
@@ -27,6 +28,7 @@ class Choice:
     uses: Negotiated
     score: int
     terms: dict[str, Term]
+    warmth: Warmth = Warmth.READY
 
     def sentence(self) -> str:
         """For people: ``vm-1: radicale 3.3.0 active (newest), 2 vCPUs, 768 MiB, protocol http``."""
@@ -50,6 +52,7 @@ class Choice:
             "protocol": self.protocol,
             "uses": self.uses.to_document(),
             "score": self.score,
+            "warmth": str(self.warmth),
             "terms": {
                 name: {"points": term.points, "phrase": term.phrase} for name, term in self.terms.items()
             },

@@ -1,7 +1,7 @@
-"""The score of the VMs that fit: a newer version, the VM of last time, its region's load, the smaller VM.
+"""The score of the VMs that fit: newer version, warmer VM, the one of last time, its region's load, its size.
 
-A version step (100) outweighs all other terms together, and the same VM (50) what is left of them: placement
-is at most 24, memory at most 25.
+A version step (300) outweighs all other terms together, a step of warmth (100) what is left of them, and so
+the same VM (50): placement is at most 24, memory at most 25.
 """
 
 from __future__ import annotations
@@ -10,10 +10,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from vmm_automation.model.pool import Warmth
 from vmm_automation.model.ua import UaDefinition
 from vmm_automation.model.vm import VmFacts
 
-VERSION_STEP = 100
+VERSION_STEP = 300
+WARM_STEP = 100
 SAME_VM = 50
 PLACEMENT = 24
 MEMORY = 25
@@ -31,12 +33,13 @@ class Load:
 class Scale:
     """What the VMs that fit are measured against: the least memory of them, and the load of all regions.
 
-    ``pack`` prefers the fullest region, else the one with most VMs free.
+    ``pack`` prefers the fullest region, else the one with most VMs free. ``all_ready``: warmth says nothing.
     """
 
     least_mib: int
     loads: Mapping[str, Load]
     pack: bool = False
+    all_ready: bool = True
 
 
 @dataclass(frozen=True)
@@ -55,10 +58,15 @@ def loads_of(everything: Sequence[VmFacts]) -> dict[str, Load]:
 
 
 def terms_of(facts: VmFacts, *, ua: UaDefinition, last_vm: str | None, scale: Scale) -> dict[str, Term]:
-    """The terms of one VM's score, by name; of one region alone, placement says nothing and is left out."""
+    """The terms of one VM's score, by name.
+
+    What says nothing is left out: placement of one region alone, warmth where all VMs are ready.
+    """
+    warm = {} if scale.all_ready else {"warm": _warm(facts)}
     placement = {"placement": _placement(facts, scale=scale)} if len(scale.loads) > 1 else {}
     return {
         "version": _version(ua, facts.active_uas[ua.id]),
+        **warm,
         "same_vm": _same_vm(facts, last_vm=last_vm),
         **placement,
         "memory": _memory(facts, least=scale.least_mib),
@@ -81,6 +89,14 @@ def _version(ua: UaDefinition, active: str) -> Term:
     newer = len(versions) - 1 - position
     phrase = f"{active} is the newest version" if newer == 0 else f"{newer} newer than {active} defined"
     return Term(VERSION_STEP * (position + 1), phrase)
+
+
+def _warm(facts: VmFacts) -> Term:
+    if facts.warmth is Warmth.READY:
+        return Term(2 * WARM_STEP, "ready")
+    if facts.warmth is Warmth.PARKED:
+        return Term(WARM_STEP, "parked: its memory has to be loaded")
+    return Term(0, "cold: it has to be booted")
 
 
 def _same_vm(facts: VmFacts, *, last_vm: str | None) -> Term:

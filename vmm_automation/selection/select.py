@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from vmm_automation.errors import NoVmFits
+from vmm_automation.model.pool import Warmth
 from vmm_automation.model.terminal import TerminalProfile
 from vmm_automation.model.ua import UaDefinition
 from vmm_automation.model.vm import VmFacts
@@ -49,7 +50,8 @@ def select_vm(
     common = () if not all(lacks.values()) else lacks[version or ua.versions[-1].version]
     rejected, fitting = _filtered(question, ordered, lacks=lacks)
     least = min((each.vm.memory_mib for each in fitting), default=0)
-    scale = Scale(least, loads_of(ordered) if loads is None else loads, pack)
+    all_ready = all(each.warmth is Warmth.READY for each in fitting)
+    scale = Scale(least, loads_of(ordered) if loads is None else loads, pack, all_ready)
     asked = {"ua": ua.id, "version": version, "vm": wanted_vm, "terminal": terminal.to_document()}
     ranked = _ranked(question, fitting, last_vm=last_vm, scale=scale)
     selection = Selection(ranked, rejected, common, asked)
@@ -137,4 +139,5 @@ def _choice(question: Question, facts: VmFacts, *, last_vm: str | None, scale: S
         uses=negotiated(question, facts),
         score=sum(term.points for term in terms.values()),
         terms=terms,
+        warmth=facts.warmth or Warmth.READY,
     )

@@ -43,6 +43,18 @@ def vm(name: str) -> Reader:
     return read
 
 
+def pool(name: str) -> Reader:
+    """What was asked of a pool, and its members."""
+
+    def read(tx: Snapshot) -> Document | None:
+        asked = tx.one("SELECT * FROM pools WHERE pool = :pool", pool=name)
+        members = tx.all("SELECT * FROM pool_members WHERE pool = :pool ORDER BY vm", pool=name)
+        known = {"asked": _row(asked), "members": [dict(row) for row in members]}
+        return known if asked or members else None
+
+    return read
+
+
 def image(user: str, ua: str) -> Reader:
     """The newest generation of a user's data, what is said of any, and what is kept aside."""
     of = {"user": user, "ua": ua}

@@ -1,0 +1,94 @@
+"""Refills and sessions, and refills and refills, at the same moment: a VM is one's or the other's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.fake_clock import FakeClock
+from tests.programs.pool_world import PoolWorld
+from tests.programs.sandbox_guest import SandboxGuest
+from tests.programs.test_ua_lifecycle import context
+from vmm_automation.errors import Conflict, LockHeld
+from vmm_automation.operations import pool, session_guest
+from vmm_automation.operations.context import Context
+from vmm_automation.operations.ownership import owner_token
+from vmm_automation.operations.pool_acts import PoolRun
+from vmm_automation.operations.pool_found import find
+from vmm_automation.operations.pool_plan import Act, plan
+from vmm_automation.operations.reconcile import reconcile
+from vmm_automation.state import pools
+from vmm_automation.state.sessions import SeatTaken
+
+__all__ = ["context"]
+
+
+@pytest.fixture
+def world(context: Context, tmp_path: Path) -> PoolWorld:
+    return PoolWorld(context, tmp_path)
+
+
+def test_vm_that_a_session_took_meanwhile_is_left_alone(world: PoolWorld) -> None:
+    """Between plan and act a session may come: it keeps its VM, whatever was planned for it."""
+    world.define(ready=3)
+    world.refill()
+    pool.scaled(world.context, "p", ready=1)
+    found = find(world.context, "p")
+    planned = plan(found.wanted, found.members)
+    first, second = [step.vm for step in planned.of(Act.DELETE)]
+    world.claim(first)
+    PoolRun(world.context, found, world.fake, planned).act()
+    assert first in world.fake.there
+    assert second not in world.fake.there
+
+
+def test_vm_that_is_worked_on_cannot_be_claimed(world: PoolWorld) -> None:
+    """While it is being saved its seat is taken; afterwards it is free again."""
+    world.define(ready=2)
+    world.refill()
+    pool.scaled(world.context, "p", ready=1, parked=1)
+    [step] = world.show()["steps"]
+
+    def claim_now() -> None:
+        with pytest.raises(SeatTaken):
+            world.claim(step["vm"])
+
+    world.fake.meanwhile = claim_now
+    world.refill()
+    world.claim(step["vm"])
+
+
+def test_vm_that_is_worked_on_is_proven_clean_by_nobody_else(world: PoolWorld) -> None:
+    """Whoever opens a session cleans dirty VMs first, but not one that is being saved at that moment."""
+    world.define(ready=1)
+    world.refill()
+    pool.scaled(world.context, "p", ready=0, parked=1)
+    [name] = world.names()
+    seen: list[list[str]] = []
+
+    def clean_now() -> None:
+        world.fake.start([name])  # it is still running for a while
+        seen.append(reconcile(world.context)["dirty"])
+        with pytest.raises(Conflict, match="it is worked on by pool 'p': park"):
+            session_guest.clean(world.context, SandboxGuest(world.directory / name, name=name))
+
+    world.fake.meanwhile = clean_now
+    world.refill()
+    assert seen == [[]]
+
+
+def test_another_run_of_the_same_pool_is_refused_while_it_lives(world: PoolWorld) -> None:
+    """Two timers do not fill a pool twice; a run that is gone is taken over."""
+    world.define(ready=1)
+    with world.context.store.transaction() as tx:
+        pools.begin(tx, pool="p", owner=owner_token(1), now=world.context.clock.now())
+    with pytest.raises(LockHeld, match="another run refills it"):
+        world.refill()
+    with world.context.store.transaction() as tx:
+        pools.begin(tx, pool="p", owner="host:boot:1:2", now=world.context.clock.now())
+    clock = world.context.clock
+    assert isinstance(clock, FakeClock)
+    clock.advance(seconds=901)
+    world.refill()
+    assert world.counts() == {"ready": 1}
