@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
+from vmm_automation.model.times import to_text
 from vmm_automation.model.ua import DeploymentState
+from vmm_automation.model.waiting import WaitingRequest
 from vmm_automation.operations import watcher
-from vmm_automation.state import audit, generation_marks, ledger, orphans, rollouts, seats, vms
+from vmm_automation.state import audit, generation_marks, ledger, orphans, rollouts, seats, vms, waiting
 from vmm_automation.state.audit import Author
 from vmm_automation.state.rollouts import Outcome
 from vmm_automation.state.store import Engine, Tx
@@ -34,6 +36,7 @@ def fill(store: Engine, clock: FakeClock) -> None:
         rollouts.begin(tx, ua="cal", holder="ann", owner="host:boot:1:1", now=clock.now())
         rollouts.note(tx, Outcome("vm-1", "failed", 12, "it's gone", {"message": "é"}), ua="cal")
         seats.learn(tx, vm="vm-1", offered={"vcpus": 1}, active={"cal": "1"}, free=False)
+        waiting.add(tx, a_waiting_request(clock))
         for number in range(200):  # more than are read at a time
             old_event(tx, f"{number}")
     for name in ("bo", "cy"):
@@ -54,6 +57,12 @@ def fill(store: Engine, clock: FakeClock) -> None:
         old_event(tx, "undone")
         raise ZeroDivisionError
     events_after(store, clock)
+
+
+def a_waiting_request(clock: FakeClock) -> WaitingRequest:
+    at = to_text(clock.now())
+    owner, terminal = "host:boot:1:1", {"base": "phone", "locale": "é"}
+    return WaitingRequest("r-1", 7, 2, "it's", "cal", terminal, owner, at, at, at, avoid=("vm-1", "vm-2"))
 
 
 def events_after(store: Engine, clock: FakeClock) -> int:

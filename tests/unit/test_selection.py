@@ -63,7 +63,7 @@ def test_unfit_vm_is_rejected_with_both_values(
 def test_first_failing_filter_is_the_reason() -> None:
     """A VM that fails several filters is rejected by the first in their defined order."""
     worst: dict[str, Any] = {"session": "s-1", "state": VmState.STOPPED, "ready": False, "active_uas": {}}
-    worst |= {"condition": VmCondition.DIRTY, "vcpus": 1, "memory_mib": 1, "protocols": ()}
+    worst |= {"kept_for": "r-1", "condition": VmCondition.DIRTY, "vcpus": 1, "memory_mib": 1, "protocols": ()}
     repairs: list[tuple[str, dict[str, Any]]] = [
         ("avoid", {}), ("free", {"session": None}), ("running", {"state": VmState.RUNNING}),
         ("ready", {"ready": True}), ("clean", {"condition": VmCondition.CLEAN}),
@@ -75,6 +75,7 @@ def test_first_failing_filter_is_the_reason() -> None:
         ("audio_codec", {"offers": Offers(("vp8", "av1"), ("opus",), region="n")}),
         ("resolution", {"offers": Offers(("vp8", "av1"), ("opus",), 99, 99, region="n")}),
         ("frame_rate", {"offers": Offers(("vp8", "av1"), ("opus",), 99, 99, 30, "n")}),
+        ("kept", {"kept_for": None}),
     ]  # fmt: skip
     ua = a_ua(vcpus=2, memory_mib=500, features=("gpu",), encoders=("vp8",), regions=("n",),
               video_codecs=("av1",), audio_codecs=("opus",), resolutions=("99x99",),

@@ -16,7 +16,7 @@ from vmm_automation.errors import VmmError
 _NOUNS = {
     "vm": "VMs: create, list, show, start, stop, rebuild, delete.",
     "ua": "Applications (UAs) on VMs: list, install, update, remove.",
-    "session": "Sessions: select, open, list, show, explain, touch, suspend, resume, close.",
+    "session": "Sessions: select, open, queue, cancel, list, show, explain, touch, suspend, resume, close.",
     "watcher": "Watchers of a session, and the suspend right.",
     "reconcile": "Bring sessions and their VMs together: what was cut off, restarted or overdue.",
     "image": "User Image Files: capture, deploy, list, verify, diff, restore, pin, prune.",

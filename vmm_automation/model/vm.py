@@ -69,10 +69,14 @@ class Vm:
 
 @dataclass(frozen=True)
 class VmFacts:
-    """What selection and listings know of a VM beyond its domain: from the state store and its profile."""
+    """What selection and listings know of a VM beyond its domain: from the state store and its profile.
+
+    ``kept_for`` is the request that waits for longer and gets the VM next.
+    """
 
     vm: Vm
     condition: VmCondition = VmCondition.CLEAN
     session: str | None = None
     active_uas: dict[str, str] = field(default_factory=dict)
     offers: Offers = Offers()
+    kept_for: str | None = None
