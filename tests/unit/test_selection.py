@@ -145,6 +145,16 @@ def test_small_vm_is_preferred_then_name() -> None:
     assert [choice.vm for choice in choose(facts).ranked] == ["vm-4", "vm-2", "vm-3", "vm-1"]
 
 
+def test_vm_that_offers_more_than_is_asked_for_stays_free() -> None:
+    """Of VMs with equal points the plainest wins, though its name comes last; memory goes before."""
+    plain, rare = a_vm("vm-9"), a_vm("vm-1", features=("gpu",))
+    coder = a_vm("vm-2", offers=Offers(("h264",), ("opus",)))
+    ranked = choose([rare, coder, plain]).ranked
+    assert [choice.vm for choice in ranked] == ["vm-9", "vm-1", "vm-2"]
+    assert len({choice.score for choice in ranked}) == 1
+    assert choose([plain, a_vm("vm-1", features=("gpu",), memory_mib=767)]).best.vm == "vm-1"
+
+
 def test_score_is_the_sum_of_its_readable_terms() -> None:
     """Each term has points and a phrase, and nothing else makes the score."""
     best = choose([a_vm("vm-1"), a_vm("vm-2", memory_mib=512)], last_vm="vm-1").best
