@@ -118,6 +118,31 @@ def test_five_at_once_for_two_seats_are_all_served(site: RealState) -> None:
     assert served[0] in joined[:2]  # two seats may come free at a time: each of two then has its own
 
 
+def claim_by_seats(state: RealState, number: int) -> str | None:
+    """On a site that counts as large, without waiting."""
+    context = context_of(state)
+    with context.store:
+        try:
+            return str(claim(context, request(number))["vm"])
+        except NoVmFits:
+            return None
+
+
+def test_claims_by_seats_at_once_never_share_a_vm(site: RealState) -> None:
+    """Six processes for two VMs, twice, the second time with seats learnt: two get one each, none fails."""
+    place = site.home.parent / "place" / "site" / "site.yml"
+    place.write_text(f"{place.read_text()}policies: {{seats_from: 1}}\n")
+    for _ in range(2):
+        got = [vm for vm in race(claim_by_seats, site, processes=6) if vm]
+        assert sorted(got) == list(SEATS)
+        context = context_of(site)
+        with context.store:
+            with context.store.reading() as tx:
+                live = [each.id for each in sessions.list_sessions(tx, live_only=True)]
+            for session in live:
+                end(context, session)
+
+
 def test_who_waits_is_served_though_another_tries_all_the_time(site: RealState) -> None:
     """A newcomer that tries without a pause gets nothing; the VM goes to the one that waits."""
     context = context_of(site)

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from vmm_automation.content import default_site
+from vmm_automation.errors import NotFound
 from vmm_automation.model.session import LIVE, SessionState
 from vmm_automation.model.times import to_text
 from vmm_automation.model.ua import DeploymentState
-from vmm_automation.model.vm import Vm
+from vmm_automation.model.vm import Vm, VmState
 from vmm_automation.model.waiting import WaitingRequest
 from vmm_automation.operations.context import Context
 from vmm_automation.operations.ownership import owner_token
@@ -37,6 +38,7 @@ class Fleet(OneVm):
         super().__init__()
         self.memory = memory
         self.looks = 0
+        self.off: set[str] = set()
 
     def vms(self) -> list[Vm]:
         """All of them."""
@@ -45,8 +47,11 @@ class Fleet(OneVm):
 
     def vm(self, name: str) -> Vm:
         """One, ready."""
+        if name not in self.memory:
+            raise NotFound(f"VM '{name}' does not exist", hint="vmm vm list")
         found = super().vm(name)
-        return replace(found, memory_mib=self.memory[name], protocols=("http",), ready=True)
+        state = VmState.STOPPED if name in self.off else found.state
+        return replace(found, memory_mib=self.memory[name], protocols=("http",), ready=True, state=state)
 
 
 class Moments(FakeClock):

@@ -14,6 +14,7 @@ from vmm_automation.model.names import check_name
 from vmm_automation.model.session import Session, SessionState
 from vmm_automation.model.vm import VmFacts
 from vmm_automation.model.waiting import Place
+from vmm_automation.operations import seat_lookup
 from vmm_automation.operations.context import Context
 from vmm_automation.operations.entries import session_change
 from vmm_automation.operations.ownership import run_token
@@ -31,6 +32,7 @@ from vmm_automation.state.store import Snapshot, Tx
 from vmm_automation.trace import point
 
 Served = Callable[[Tx, Session, datetime], None]
+_RACES = 8
 
 
 @dataclass(frozen=True)
@@ -116,11 +118,14 @@ def claim(
     if present := _active_already(context, request, check=check):
         return {"changed": False, "session": present.to_document(), "vm": present.vm}
     _require_sound(context, request)
+    if not check and (done := _claim_by_seats(context, request, served)):
+        return done
     found = observed(context)
+    if not check:
+        seat_lookup.learn_all(context, found)
     with context.store.reading() as tx:
         selection = _selection(tx, context, request, found)
-        newest = generations.newest(tx, user=request.user, ua=request.ua)
-    stored = newest.number if newest else 0
+        stored = _stored(tx, request)
     if check:
         explanation = selection.to_document()
         return {"changed": True, "vm": selection.best.vm, "selection": explanation, "generation": stored}
@@ -132,6 +137,42 @@ def claim(
         session, choice = _take_best(tx, context, request, selection, now=now)
         if served:
             served(tx, session, now)
+    return _claimed(context, session, choice, selection, stored=stored)
+
+
+def _claim_by_seats(context: Context, request: Request, served: Served | None) -> dict[str, Any] | None:
+    """On a large site, for a request of any VM that nobody is ahead of; None: look at all VMs."""
+    if request.version or request.vm or request.avoid:
+        return None
+    ua, terminal = context.site.ua(request.ua), context.site.terminal(request.terminal)
+    for _ in range(_RACES):
+        selection = seat_lookup.selection(context, user=request.user, ua=ua, terminal=terminal)
+        if selection is None:
+            return None
+        explanation, choice = selection.to_document(), selection.best
+        taken: Session | None = None
+        with suppress(SeatTaken), context.store.transaction() as tx:
+            now = context.clock.now()
+            drop_gone(tx, context, now=now)
+            if ahead_of(tx, context, request.place):
+                return None
+            taken = _take(tx, context, request, choice, explanation=explanation, now=now)
+            if served:
+                served(tx, taken, now)
+            stored = _stored(tx, request)
+        if taken:
+            return _claimed(context, taken, choice, selection, stored=stored)
+    return None
+
+
+def _stored(tx: Snapshot, request: Request) -> int:
+    newest = generations.newest(tx, user=request.user, ua=request.ua)
+    return newest.number if newest else 0
+
+
+def _claimed(
+    context: Context, session: Session, choice: Choice, selection: Selection, *, stored: int
+) -> dict[str, Any]:
     point("session.claim.recorded")
     context.progress(f"Session {session.id} is on {choice.sentence()}")
     return {

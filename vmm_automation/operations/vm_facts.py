@@ -6,6 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from vmm_automation.errors import InvalidName, NotFound, SiteInvalid
+from vmm_automation.model.ua import DeploymentState
 from vmm_automation.model.vm import Offers, Vm, VmCondition, VmFacts
 from vmm_automation.operations.context import Context
 from vmm_automation.state import ledger, sessions, vms
@@ -26,6 +27,16 @@ def observed(context: Context) -> Observed:
     return Observed(found, _offers(context, found))
 
 
+def observed_one(context: Context, name: str) -> Observed:
+    """One VM of the site likewise.
+
+    Raises:
+        NotFound: there is none of that name.
+    """
+    found = [context.hypervisor.vm(name)]
+    return Observed(found, _offers(context, found))
+
+
 def known(tx: Snapshot, found: Observed) -> list[VmFacts]:
     """These VMs with what the state has of them now."""
     conditions = vms.conditions(tx)
@@ -41,6 +52,21 @@ def known(tx: Snapshot, found: Observed) -> list[VmFacts]:
         )
         for vm in found.vms
     ]
+
+
+def known_one(tx: Snapshot, found: Observed) -> VmFacts | None:
+    """The one VM of ``found``, if it is there, without reading what the state has of all."""
+    for vm in found.vms:
+        live = sessions.live_on_vm(tx, vm=vm.name)
+        deployed = ledger.for_vm(tx, vm=vm.name)
+        return VmFacts(
+            vm=vm,
+            condition=vms.condition(tx, vm=vm.name),
+            session=live.id if live else None,
+            active_uas={each.ua: each.version for each in deployed if each.state is DeploymentState.ACTIVE},
+            offers=found.offers.get(vm.profile, Offers()),
+        )
+    return None
 
 
 def facts(context: Context) -> list[VmFacts]:
