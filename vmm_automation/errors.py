@@ -23,8 +23,10 @@
     +-- GuestUnreachable         10   SSH to a guest does not answer
     +-- TaskFailed               11   a task failed on a host; host, task and reason are attached
     +-- Timeout                  12   a deadline passed before the condition held
+    |   +-- WaitedInVain         12   a request waited for a VM until its deadline
     +-- Partial                  13   some VMs succeeded and some did not
     +-- Canceled                 14   a signal ended the run; the work was stopped and cleaned
+        +-- RequestCanceled      14   somebody took a waiting request out of the queue
 
 The codes are part of the public interface: they never change meaning (``docs/exit-codes.md``).
 """
@@ -169,6 +171,10 @@ class Timeout(VmmError):
     exit_code = 12
 
 
+class WaitedInVain(Timeout):
+    """A request waited for a VM until its deadline; ``details`` has the position that it had."""
+
+
 class Partial(VmmError):
     """Some VMs succeeded and some did not; ``details['vms']`` tells which."""
 
@@ -179,6 +185,10 @@ class Canceled(VmmError):
     """A signal ended the run; its work was stopped."""
 
     exit_code = 14
+
+
+class RequestCanceled(Canceled):
+    """Somebody took a waiting request out of the queue, or its process was not seen for too long."""
 
 
 def error_from_document(document: dict[str, Any]) -> VmmError:

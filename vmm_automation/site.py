@@ -77,6 +77,7 @@ class Policies:
     claim_deadline_s: int = 900
     terminal_unknown_keys: UnknownKeys = UnknownKeys.REFUSE
     placement: Placement = Placement.SPREAD
+    seats_from: int = 1000
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from typing import Final
 #: each name, and what has been done when a process comes to it
 POINTS: Final[dict[str, str]] = {
     "audit.appended": "a change and its entry are written; their transaction is not committed",
+    "session.enqueue.recorded": "a request waits; nobody looked yet whether it is its turn",
     "session.claim.recorded": "the seat is taken; nothing was begun on the VM",
     "session.activate.forwarded": "the port leads to the guest; the state does not know it",
     "session.activate.answered": "the UA answers; the session still counts as starting",

@@ -60,7 +60,7 @@ def test_every_command_has_a_summary(path: str) -> None:
 
 LEAVES = [path for path, command in TREE.items() if not isinstance(command, click.Group)]
 READING = {"diff", "list", "validate", "show", "history", "doctor", "log", "verify", "check", "backup"}
-READING |= {"export", "explain", "select"}
+READING |= {"export", "explain", "select", "queue"}
 
 
 @pytest.mark.parametrize("path", LEAVES)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import multiprocessing
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from multiprocessing.process import BaseProcess
 from multiprocessing.synchronize import Barrier
 from typing import Any
 
@@ -48,6 +50,19 @@ def race(task: Task, state: RealState, *, processes: int = PROCESSES) -> list[An
     if failed:
         raise failed[0]
     return [result for _, result in sorted(found, key=lambda pair: pair[0])]
+
+
+@contextmanager
+def begun(task: Task, state: RealState, *, number: int) -> Iterator[BaseProcess]:
+    """Start ``task(state, number)`` in a process of its own, for the test to watch or kill."""
+    process = _CHILDREN.Process(target=task, args=(state, number))
+    process.start()
+    try:
+        yield process
+    finally:
+        if process.is_alive():
+            process.kill()
+        process.join()
 
 
 def kill_inside(task: Task, state: RealState) -> None:

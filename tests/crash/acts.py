@@ -9,7 +9,15 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from vmm_automation.operations import session, session_claim, state_transfer, suspension, watcher
+from vmm_automation.errors import WaitedInVain
+from vmm_automation.operations import (
+    session,
+    session_claim,
+    session_queue,
+    state_transfer,
+    suspension,
+    watcher,
+)
 from vmm_automation.operations.context import Context
 from vmm_automation.operations.reconcile import reconcile
 from vmm_automation.places import Places
@@ -50,6 +58,15 @@ def _open_with_endpoint(context: Context, _files: Path) -> Any:
     return session.activate(context, claimed, port=port)
 
 
+def _wait(context: Context, _files: Path) -> Any:
+    """For a VM that is held all the time."""
+    request = session_claim.Request(user="di", ua="plain", terminal="desktop", vm="vm-1")
+    try:
+        return session_queue.claim_or_wait(context, request, wait_s=1)
+    except WaitedInVain as ended:
+        return ended.details
+
+
 def _verb(name: str, **asked: Any) -> Act:
     return lambda context, _files: getattr(watcher, name)(context.store, context.clock, **asked)
 
@@ -57,6 +74,8 @@ def _verb(name: str, **asked: Any) -> Act:
 ACTS: dict[str, Act] = {
     "open": _open,
     "open with endpoint": _open_with_endpoint,
+    "wait": _wait,
+    "queue": lambda context, _files: session_queue.queue(context.store, context.clock),
     "abandon": lambda context, _files: session.abandon(context, "s-1", reason="test"),
     "close": lambda context, _files: session.begin_close(context, "s-1"),
     "release": lambda context, _files: session.release(context, "s-1"),

@@ -68,6 +68,7 @@ class Case:
 
 
 CASES = [
+    Case("session.enqueue.recorded", "wait", "active"),
     Case("session.claim.recorded", "open", "failed"),
     Case("session.activate.forwarded", "open with endpoint", "failed"),
     Case("session.activate.answered", "open with endpoint", "failed"),
@@ -93,7 +94,7 @@ CASES = [
     Case("reconcile.forwarded", "reconcile", "active", before=started_anew),
 ]
 #: changes of one transaction: killed before its end, nothing of it is there
-IN_ONE = ["open", "abandon", "close", "touch", "suspend", "assign", "update", "revoke"]
+IN_ONE = ["open", "wait", "abandon", "close", "touch", "suspend", "assign", "update", "revoke"]
 IN_ONE += ["lock acquire", "lock release", "lock hand over", "lock break"]
 
 
@@ -136,6 +137,7 @@ def test_killed_between_two_steps_is_brought_to_order_by_the_next_process(world:
         assert told["to_close"] == [{"session": "s-1", "vm": "vm-1"}]
         assert json.loads(world.finish("close"))["steps"] == ["capture", "release"]
         assert json.loads(world.finish("release"))["session"]["state"] == "closed"
+    assert json.loads(world.finish("queue")) == []
     found = require_invariants(world)
     of = found[-1] if case.act.startswith("open") else found[0]
     assert str(of.state) == case.after.replace("closing", "closed")

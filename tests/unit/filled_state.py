@@ -8,9 +8,21 @@ from typing import Any
 import pytest
 
 from vmm_automation.model.pool import Levels
+from vmm_automation.model.times import to_text
 from vmm_automation.model.ua import DeploymentState
+from vmm_automation.model.waiting import WaitingRequest
 from vmm_automation.operations import watcher
-from vmm_automation.state import audit, generation_marks, ledger, orphans, pools, rollouts, seats, vms
+from vmm_automation.state import (
+    audit,
+    generation_marks,
+    ledger,
+    orphans,
+    pools,
+    rollouts,
+    seats,
+    vms,
+    waiting,
+)
 from vmm_automation.state.audit import Author
 from vmm_automation.state.rollouts import Outcome
 from vmm_automation.state.store import Engine, Tx
@@ -38,6 +50,7 @@ def fill(store: Engine, clock: FakeClock) -> None:
         pools.set_levels(tx, pool="calendars", levels=Levels(2, 1))
         pools.note_failure(tx, pool="calendars", reason="it's late")
         pools.add(tx, vm="calendars-0a1b2c3d", pool="calendars", now=clock.now())
+        waiting.add(tx, a_waiting_request(clock))
         for number in range(200):  # more than are read at a time
             old_event(tx, f"{number}")
     for name in ("bo", "cy"):
@@ -58,6 +71,12 @@ def fill(store: Engine, clock: FakeClock) -> None:
         old_event(tx, "undone")
         raise ZeroDivisionError
     events_after(store, clock)
+
+
+def a_waiting_request(clock: FakeClock) -> WaitingRequest:
+    at = to_text(clock.now())
+    owner, terminal = "host:boot:1:1", {"base": "phone", "locale": "é"}
+    return WaitingRequest("r-1", 7, 2, "it's", "cal", terminal, owner, at, at, at, avoid=("vm-1", "vm-2"))
 
 
 def events_after(store: Engine, clock: FakeClock) -> int:

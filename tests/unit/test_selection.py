@@ -72,6 +72,7 @@ def test_first_failing_filter_is_the_reason() -> None:
         "protocols": (),
         "pool": "p",
         "drained": True,
+        "kept_for": "r-1",
     }
     repairs: list[tuple[str, dict[str, Any]]] = [
         ("avoid", {}), ("free", {"session": None}), ("drained", {"pool": "", "drained": False}),
@@ -85,6 +86,7 @@ def test_first_failing_filter_is_the_reason() -> None:
         ("audio_codec", {"offers": Offers(("vp8", "av1"), ("opus",), region="n")}),
         ("resolution", {"offers": Offers(("vp8", "av1"), ("opus",), 99, 99, region="n")}),
         ("frame_rate", {"offers": Offers(("vp8", "av1"), ("opus",), 99, 99, 30, "n")}),
+        ("kept", {"kept_for": None}),
     ]  # fmt: skip
     ua = a_ua(vcpus=2, memory_mib=500, features=("gpu",), encoders=("vp8",), regions=("n",),
               video_codecs=("av1",), audio_codecs=("opus",), resolutions=("99x99",),
@@ -168,6 +170,16 @@ def test_warmer_vm_is_preferred_to_the_one_of_last_time() -> None:
     assert [rejection.filter for rejection in found.rejected] == ["running"]
     older = a_vm("vm-3", active_uas={"radicale": "3.10.0"})
     assert choose([facts[0], older], last_vm="vm-3").best.vm == "vm-1"
+
+
+def test_vm_that_offers_more_than_is_asked_for_stays_free() -> None:
+    """Of VMs with equal points the plainest wins, though its name comes last; memory goes before."""
+    plain, rare = a_vm("vm-9"), a_vm("vm-1", features=("gpu",))
+    coder = a_vm("vm-2", offers=Offers(("h264",), ("opus",)))
+    ranked = choose([rare, coder, plain]).ranked
+    assert [choice.vm for choice in ranked] == ["vm-9", "vm-1", "vm-2"]
+    assert len({choice.score for choice in ranked}) == 1
+    assert choose([plain, a_vm("vm-1", features=("gpu",), memory_mib=767)]).best.vm == "vm-1"
 
 
 def test_score_is_the_sum_of_its_readable_terms() -> None:

@@ -17,7 +17,7 @@ _NOUNS = {
     "vm": "VMs: create, list, show, start, stop, rebuild, delete.",
     "ua": "Applications (UAs) on VMs: list, install, update, remove.",
     "pool": "Pools of VMs kept at hand: list, show, scale, drain, refill.",
-    "session": "Sessions: select, open, list, show, explain, touch, suspend, resume, close.",
+    "session": "Sessions: select, open, queue, cancel, list, show, explain, touch, suspend, resume, close.",
     "watcher": "Watchers of a session, and the suspend right.",
     "reconcile": "Bring sessions and their VMs together: what was cut off, restarted or overdue.",
     "image": "User Image Files: capture, deploy, list, verify, diff, restore, pin, prune.",

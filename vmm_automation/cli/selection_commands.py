@@ -8,6 +8,7 @@ import click
 
 from vmm_automation.cli.door import Door, Reply, operation, table
 from vmm_automation.cli.identity_options import as_option, token_file_option
+from vmm_automation.cli.queue_commands import priority_option
 from vmm_automation.cli.terminal_option import terminal_from, terminal_option
 
 _HEADINGS = ("VM", "VERDICT", "SCORE", "NEEDED", "FOUND", "WHY")
@@ -23,7 +24,8 @@ def add_to(group: click.Group) -> None:
     @click.option("--version", default="", help="Only this version of the UA.")
     @click.option("--vm", default="", help="Only this VM.")
     @click.option("--avoid", multiple=True, metavar="VM", help="Not this VM; may be repeated.")
-    def select(door: Door, terminal: str, avoid: tuple[str, ...], **wanted: str) -> Reply:
+    @priority_option
+    def select(door: Door, terminal: str, avoid: tuple[str, ...], **wanted: Any) -> Reply:
         """Say which VM a session would get, and why not the others. Claims nothing and changes nothing.
 
         Example: vmm session select --user ada --ua radicale --terminal phone

@@ -7,21 +7,22 @@ from typing import Any
 
 import click
 
+from vmm_automation.cli import queue_commands, selection_commands
 from vmm_automation.cli.door import Door, Reply, fields, operation, table
 from vmm_automation.cli.identity_options import as_option, token_file_option
-from vmm_automation.cli.selection_commands import add_to
 from vmm_automation.cli.terminal_option import terminal_from, terminal_option
 
 
 @click.group("session")
 def command() -> None:
-    """Sessions: select, open, list, show, explain, touch, suspend, resume, close.
+    """Sessions: select, open, queue, cancel, list, show, explain, touch, suspend, resume, close.
 
     Example: vmm session open --user ada --ua radicale --terminal desktop
     """
 
 
-add_to(command)
+selection_commands.add_to(command)
+queue_commands.add_to(command)
 _session = click.argument("session")
 _fence = click.option("--fence", type=int, help="The fence that came with the right; refused if outdated.")
 
@@ -34,9 +35,13 @@ _fence = click.option("--fence", type=int, help="The fence that came with the ri
 @click.option("--vm", default="", help="Only this VM.")
 @click.option("--avoid", multiple=True, metavar="VM", help="Not this VM; may be repeated.")
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port of 127.0.0.1; 0 for a free one.")
+@queue_commands.wait_option
+@queue_commands.priority_option
 @as_option
 def open_(door: Door, avoid: tuple[str, ...], terminal: str, name: str, **wanted: Any) -> Reply:
     """Select a VM for a user, bring the user's image and the UA up on it, and open its endpoint.
+
+    With --wait a request that finds no VM free, though some could serve it, waits for its turn.
 
     Example: vmm session open --user ada --ua radicale --terminal desktop
     """
@@ -171,13 +176,16 @@ def _watcher(grant: dict[str, Any]) -> str:
 def _opened(result: dict[str, Any]) -> str:
     session = result.get("session")
     if not session:
-        return f"Would open on {result.get('vm')}"
+        place = (result.get("queue") or {}).get("position")
+        return f"Would wait at position {place}" if place else f"Would open on {result.get('vm')}"
     lines = [
         f"Session {session['id']} of {session['user']} is {session['state']} on {session['vm']}",
         f"Endpoint: {session['endpoint'] or '-'}",
     ]
     if "deployed" in result:
         lines.append(f"User image: {f'generation {n}' if (n := result['deployed']) else 'none stored yet'}")
+    if waited := (result.get("queue") or {}).get("waited_s"):
+        lines.append(f"Waited: {waited:g} s, at first at position {result['queue']['position']}")
     return "\n".join([*lines, *_why(result.get("selection") or {})])
 
 

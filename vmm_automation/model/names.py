@@ -22,6 +22,7 @@ _VERSION_RULE: Final = "1 to 64 of letters, digits, '.', '+', '~', '_', '-', let
 _RULES: Final = {
     "VM": (_LABEL, _LABEL_RULE),  # becomes a host name: RFC 1123 section 2.1
     "session": (_LABEL, _LABEL_RULE),
+    "request": (_LABEL, _LABEL_RULE),
     "site": (_LABEL, _LABEL_RULE),
     "pool": (_SHORT, _SHORT_RULE),  # a VM's name begins with it
     "profile": (_DOTTED, _DOTTED_RULE),

@@ -77,7 +77,8 @@ _WARMTH = {VmState.RUNNING: Warmth.READY, VmState.PARKED: Warmth.PARKED, VmState
 class VmFacts:
     """What selection and listings know of a VM beyond its domain: from the state store and its profile.
 
-    ``pool`` is '' for a VM of none; ``drained``: its pool gives out no VM.
+    ``pool`` is '' for a VM of none; ``drained``: its pool gives out no VM. ``kept_for`` is the request that
+    waits for longer and gets the VM next.
     """
 
     vm: Vm
@@ -87,6 +88,7 @@ class VmFacts:
     offers: Offers = Offers()
     pool: str = ""
     drained: bool = False
+    kept_for: str | None = None
 
     @property
     def warmth(self) -> Warmth | None:

@@ -25,6 +25,16 @@ def session_change(
 
 
 @contextmanager
+def queue_change(
+    tx: Tx, context: Context, request: str, *, action: str, now: datetime
+) -> Iterator[dict[str, Any]]:
+    """A block that puts a request into the queue or takes it out."""
+    read = audit_objects.waiting_request(request)
+    with _change(tx, context, action=action, object_name=request, read=read, now=now) as result:
+        yield result
+
+
+@contextmanager
 def vm_change(
     tx: Tx, context: Context, vm: str, *, action: str, now: datetime, part: str = ""
 ) -> Iterator[dict[str, Any]]:

@@ -26,12 +26,23 @@ def learn(tx: Tx, facts: VmFacts) -> None:
 
     Whether it is free is what the state says of it: a VM that is clean and held by no session.
     """
-    if facts.vm.state is not VmState.RUNNING or not facts.vm.ready:
+    seat = seat_of(facts)
+    if seat is None:
         seats.forget(tx, vm=facts.vm.name)
         return
-    offered = {key: getattr(facts.vm, key) for key in _OFFERED} | {"offers": asdict(facts.offers)}
+    seats.learn(tx, vm=facts.vm.name, offered=_offered(facts), active=seat.active, free=seat.free)
+
+
+def seat_of(facts: VmFacts) -> seats.Seat | None:
+    """What is to be learnt of a VM; None for one that nobody could use now."""
+    if facts.vm.state is not VmState.RUNNING or not facts.vm.ready:
+        return None
     free = facts.condition is VmCondition.CLEAN and facts.session is None and not facts.drained
-    seats.learn(tx, vm=facts.vm.name, offered=offered, active=facts.active_uas, free=free)
+    return seats.Seat(seats.kind_of(_offered(facts)), free, dict(facts.active_uas))
+
+
+def _offered(facts: VmFacts) -> dict[str, Any]:
+    return {key: getattr(facts.vm, key) for key in _OFFERED} | {"offers": asdict(facts.offers)}
 
 
 def place(

@@ -3,35 +3,84 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import dataclass
 
 from vmm_automation.errors import InvalidName, NotFound, SiteInvalid
+from vmm_automation.model.ua import DeploymentState
 from vmm_automation.model.vm import Offers, Vm, VmCondition, VmFacts
 from vmm_automation.operations.context import Context
 from vmm_automation.state import ledger, pools, sessions, vms
+from vmm_automation.state.store import Snapshot
 
 
-def facts(context: Context) -> list[VmFacts]:
-    """All VMs of the site with what the state store knows of them."""
-    observed = context.hypervisor.vms()
-    with context.store.reading() as tx:
-        conditions = vms.conditions(tx)
-        active = ledger.active_versions(tx)
-        live = sessions.holders(tx)
-        pool_of = {member.vm: member.pool for member in pools.members(tx)}
-        drained = pools.drained(tx)
-    offers = _offers(context, observed)
+@dataclass(frozen=True)
+class Observed:
+    """What the hypervisor has, and what profiles say of it, at one moment; the state is not in it."""
+
+    vms: list[Vm]
+    offers: dict[str, Offers]
+
+
+def observed(context: Context) -> Observed:
+    """All VMs of the site as hypervisor and profiles describe them."""
+    found = context.hypervisor.vms()
+    return Observed(found, _offers(context, found))
+
+
+def observed_one(context: Context, name: str) -> Observed:
+    """One VM of the site likewise.
+
+    Raises:
+        NotFound: there is none of that name.
+    """
+    found = [context.hypervisor.vm(name)]
+    return Observed(found, _offers(context, found))
+
+
+def known(tx: Snapshot, found: Observed) -> list[VmFacts]:
+    """These VMs with what the state has of them now."""
+    conditions = vms.conditions(tx)
+    active = ledger.active_versions(tx)
+    live = sessions.holders(tx)
+    pool_of = {member.vm: member.pool for member in pools.members(tx)}
+    drained = pools.drained(tx)
     return [
         VmFacts(
             vm=vm,
             condition=conditions.get(vm.name, VmCondition.DIRTY),
             session=live.get(vm.name),
             active_uas=dict(active.get(vm.name, {})),
-            offers=offers.get(vm.profile, Offers()),
+            offers=found.offers.get(vm.profile, Offers()),
             pool=pool_of.get(vm.name, ""),
             drained=pool_of.get(vm.name, "") in drained,
         )
-        for vm in observed
+        for vm in found.vms
     ]
+
+
+def known_one(tx: Snapshot, found: Observed) -> VmFacts | None:
+    """The one VM of ``found``, if it is there, without reading what the state has of all."""
+    for vm in found.vms:
+        live = sessions.live_on_vm(tx, vm=vm.name)
+        deployed = ledger.for_vm(tx, vm=vm.name)
+        pool = pools.pool_of(tx, vm=vm.name)
+        return VmFacts(
+            vm=vm,
+            condition=vms.condition(tx, vm=vm.name),
+            session=live.id if live else None,
+            active_uas={each.ua: each.version for each in deployed if each.state is DeploymentState.ACTIVE},
+            offers=found.offers.get(vm.profile, Offers()),
+            pool=pool,
+            drained=bool(pool) and pool in pools.drained(tx),
+        )
+    return None
+
+
+def facts(context: Context) -> list[VmFacts]:
+    """All VMs of the site with what the state store knows of them."""
+    found = observed(context)
+    with context.store.reading() as tx:
+        return known(tx, found)
 
 
 def _offers(context: Context, observed: list[Vm]) -> dict[str, Offers]:

@@ -157,6 +157,13 @@ def _frame_rate(question: Question, facts: VmFacts) -> Miss | None:
     return Miss(wanted, found, f"carries {found} frames/s, {wanted} needed")
 
 
+def _not_kept(_question: Question, facts: VmFacts) -> Miss | None:
+    if facts.kept_for is None:
+        return None
+    clause = f"fits, but is kept for request '{facts.kept_for}', which is served first"
+    return Miss("no request ahead", f"request '{facts.kept_for}'", clause)
+
+
 #: In this order; the first that fails is the VM's reason. ``free`` comes before the VM's condition: a VM in
 #: use is usually dirty, and paused while its session is suspended, and "rebuild it" would be bad advice.
 VM_FILTERS: tuple[tuple[str, VmFilter], ...] = (
@@ -178,4 +185,5 @@ VM_FILTERS: tuple[tuple[str, VmFilter], ...] = (
     ("audio_codec", _audio_codec),
     ("resolution", _resolution),
     ("frame_rate", _frame_rate),
+    ("kept", _not_kept),  # last: it says that the VM would fit
 )

@@ -121,8 +121,15 @@ def _ranked(
     question: Question, fitting: Sequence[VmFacts], *, last_vm: str | None, scale: Scale
 ) -> tuple[Choice, ...]:
     choices = [_choice(question, facts, last_vm=last_vm, scale=scale) for facts in fitting]
-    # Points of memory are rounded, so memory itself decides between equal points, then the name.
-    return tuple(sorted(choices, key=lambda choice: (-choice.score, choice.memory_mib, choice.vm)))
+    # Points of memory are rounded, so memory itself decides between equal points; then the VM with less to
+    # offer, so that what is rare stays free for who needs it; then the name.
+    offered = {facts.vm.name: _offered(facts) for facts in fitting}
+    return tuple(sorted(choices, key=lambda each: (-each.score, each.memory_mib, offered[each.vm], each.vm)))
+
+
+def _offered(facts: VmFacts) -> int:
+    encoders = len(facts.offers.video_encoders or ()) + len(facts.offers.audio_encoders or ())
+    return len(facts.vm.features) + len(facts.vm.protocols) + encoders
 
 
 def _choice(question: Question, facts: VmFacts, *, last_vm: str | None, scale: Scale) -> Choice:

@@ -32,6 +32,7 @@ _REASONS: Final = {
     "audio_codec": "without a common audio codec",
     "resolution": "without a common resolution",
     "frame_rate": "without a common frame rate",
+    "kept": "kept for requests that wait",
     TERMINAL: "fit but for the terminal",
 }
 #: what to type; {vm} is the first VM with that reason, {ua} the UA
@@ -44,6 +45,7 @@ _HINTS: Final = {
     "ready": "vmm vm list",
     "clean": "vmm vm rebuild {vm}",
     "ua": "vmm ua install {ua} --vm {vm}",
+    "kept": "vmm session queue",
     TERMINAL: "vmm ua show {ua}",
 }
 _CREATE: Final = "vmm vm create {new}"

@@ -20,6 +20,16 @@ def session(session_id: str) -> Reader:
     return read
 
 
+def waiting_request(name: str) -> Reader:
+    """A request's row of the queue, without the sign of life of its process."""
+
+    def read(tx: Snapshot) -> Document | None:
+        row = _row(tx.one("SELECT * FROM waiting_requests WHERE id = :id", id=name))
+        return {key: value for key, value in row.items() if key != "seen_at"} if row else None
+
+    return read
+
+
 def watcher(session_id: str, name: str) -> Reader:
     """A Watcher's grant on a session, and the session's suspend right."""
 

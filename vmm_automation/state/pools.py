@@ -123,6 +123,12 @@ def members(tx: Snapshot, *, pool: str = "") -> list[PoolMember]:
     ]
 
 
+def pool_of(tx: Snapshot, *, vm: str) -> str:
+    """The pool that a VM is a member of; empty for none."""
+    row = tx.one("SELECT pool FROM pool_members WHERE vm = :vm", vm=vm)
+    return str(row["pool"]) if row else ""
+
+
 def add(tx: Tx, *, vm: str, pool: str, now: datetime) -> None:
     """A VM is about to be made for the pool."""
     tx.execute(

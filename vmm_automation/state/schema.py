@@ -11,6 +11,7 @@ from typing import Final
 
 from vmm_automation.state.schema_first import FIRST, IDENTITY
 from vmm_automation.state.schema_pools import POOLS
+from vmm_automation.state.schema_queue import QUEUE
 from vmm_automation.trace import point
 
 __all__ = ["IDENTITY", "MIGRATIONS", "VERSION", "bring_up"]
@@ -165,6 +166,7 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
     _ROLLOUTS,
     _SEATS,
     POOLS,
+    QUEUE,
 )
 VERSION: Final = len(MIGRATIONS)
 

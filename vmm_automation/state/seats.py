@@ -14,9 +14,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from vmm_automation.state.store import Snapshot, Tx
+from vmm_automation.state.store import Row, Snapshot, Tx
 
 _GROUPS_OF_VM = "(ua, version, kind) IN (SELECT ua, version, kind FROM seats WHERE vm = :vm)"
+
+
+@dataclass(frozen=True)
+class Seat:
+    """What was learnt of one VM: its kind, the versions of the UAs that are active, whether it is free."""
+
+    kind: str
+    free: bool
+    active: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -32,8 +41,8 @@ class SeatGroup:
 def learn(tx: Tx, *, vm: str, offered: Mapping[str, Any], active: Mapping[str, str], free: bool) -> None:
     """Note what a VM offers (a JSON document without its name), and which UAs are active in which version."""
     forget(tx, vm=vm)
-    document = json.dumps(offered, sort_keys=True)
-    kind = hashlib.sha256(document.encode()).hexdigest()[:16]
+    document = _document(offered)
+    kind = kind_of(offered)
     tx.execute(
         "INSERT INTO vm_kinds (kind, document) VALUES (:kind, :document) ON CONFLICT DO NOTHING",
         kind=kind,
@@ -57,6 +66,15 @@ def learn(tx: Tx, *, vm: str, offered: Mapping[str, Any], active: Mapping[str, s
             kind=kind,
             held=int(not free),
         )
+
+
+def kind_of(offered: Mapping[str, Any]) -> str:
+    """The name of what VMs offer that offer the same."""
+    return hashlib.sha256(_document(offered).encode()).hexdigest()[:16]
+
+
+def _document(offered: Mapping[str, Any]) -> str:
+    return json.dumps(offered, sort_keys=True)
 
 
 def set_free(tx: Tx, *, vm: str, free: bool) -> None:
@@ -84,6 +102,32 @@ def forget(tx: Tx, *, vm: str) -> None:
         vm=vm,
     )
     tx.execute("DELETE FROM seats WHERE vm = :vm", vm=vm)
+
+
+def count(tx: Snapshot) -> int:
+    """How many VMs have a seat."""
+    row = tx.one("SELECT COALESCE(SUM(total), 0) AS n FROM seat_groups WHERE ua = ''")
+    return int(row["n"]) if row else 0
+
+
+def learnt(tx: Snapshot) -> dict[str, Seat]:
+    """All that was learnt, by VM."""
+    return _by_vm(tx.all("SELECT vm, ua, version, kind, free FROM seats"))
+
+
+def learnt_of(tx: Snapshot, *, vm: str) -> Seat | None:
+    """What was learnt of one VM."""
+    rows = tx.all("SELECT vm, ua, version, kind, free FROM seats WHERE vm = :vm", vm=vm)
+    return _by_vm(rows).get(vm)
+
+
+def _by_vm(rows: list[Row]) -> dict[str, Seat]:
+    found: dict[str, Seat] = {}
+    for row in rows:
+        seat = found.setdefault(row["vm"], Seat(row["kind"], bool(row["free"]), {}))
+        if row["ua"]:
+            seat.active[row["ua"]] = row["version"]
+    return found
 
 
 def groups(tx: Snapshot, *, ua: str) -> list[SeatGroup]:

@@ -25,7 +25,7 @@ from vmm_automation.state.session_rows import (
     live_on_vm,
     require_live,
 )
-from vmm_automation.state.store import Tx
+from vmm_automation.state.store import Snapshot, Tx
 
 __all__ = [
     "SeatTaken",
@@ -37,6 +37,7 @@ __all__ = [
     "live_of_user",
     "live_on_vm",
     "move_to",
+    "obstacle",
     "require_live",
     "set_endpoint",
     "set_generation",
@@ -105,7 +106,8 @@ def claim(
     return get(tx, session_id=session_id)
 
 
-def _why_not(tx: Tx, *, session_id: str, user: str, ua: str, vm: str, user_limit: int) -> Conflict:
+def obstacle(tx: Snapshot, *, user: str, ua: str, user_limit: int = 0) -> Conflict | None:
+    """What forbids a user another session of a UA, whichever VM it were on."""
     own = live_of_user(tx, user=user, ua=ua)
     if own:
         return Conflict(
@@ -120,6 +122,12 @@ def _why_not(tx: Tx, *, session_id: str, user: str, ua: str, vm: str, user_limit
             hint=f"vmm session close {held[0].id}",
             details={"user": user, "limit": user_limit, "sessions": [session.id for session in held]},
         )
+    return None
+
+
+def _why_not(tx: Tx, *, session_id: str, user: str, ua: str, vm: str, user_limit: int) -> Conflict:
+    if standing_against := obstacle(tx, user=user, ua=ua, user_limit=user_limit):
+        return standing_against
     holding = live_on_vm(tx, vm=vm)
     if holding:
         return SeatTaken(

@@ -13,6 +13,7 @@ from vmm_automation.operations import (
     session,
     session_claim,
     session_listing,
+    session_queue,
     suspension,
 )
 from vmm_automation.operations.context import Context
@@ -75,7 +76,16 @@ def _crash(done: dict[str, Any]) -> dict[str, Any]:
 def _claimed(context: Context, arguments: dict[str, Any], check: bool) -> dict[str, Any]:
     port = int(arguments.get("port") or 0)
     session.require_port(port)
-    return session_claim.claim(context, _request(arguments), check=check)
+    wait_s, run = int(arguments.get("wait_s") or 0), str(arguments.get("run") or "")
+    return session_queue.claim_or_wait(context, _request(arguments), wait_s=wait_s, run=run, check=check)
+
+
+def _queued(context: Context, _arguments: dict[str, Any], _check: bool) -> dict[str, Any]:
+    return {"changed": False, "queue": session_queue.queue(context.store, context.clock)}
+
+
+def _canceled(context: Context, arguments: dict[str, Any], check: bool) -> dict[str, Any]:
+    return session_queue.cancel(context, str(arguments["request"]), check=check)
 
 
 def _selected(context: Context, arguments: dict[str, Any], _check: bool) -> dict[str, Any]:
@@ -95,6 +105,7 @@ def _request(arguments: dict[str, Any]) -> session_claim.Request:
         version=str(arguments.get("version") or ""),
         vm=str(arguments.get("vm") or ""),
         avoid=text_list(arguments.get("avoid") or [], name="session_avoid"),
+        priority=int(arguments.get("priority") or 0),
     )
 
 
@@ -134,6 +145,8 @@ _STEPS: dict[str, _Step] = {
     "selected": _selected,
     "explained": _explained,
     "claimed": _claimed,
+    "queued": _queued,
+    "canceled": _canceled,
     "active": _active,
     "abandoned": _abandoned,
     "failed": _failed,
