@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from vmm_automation.model.session import Session, SessionState
-from vmm_automation.model.vm import VmState
-from vmm_automation.operations import audit_log
+from vmm_automation.model.vm import VmCondition, VmState
+from vmm_automation.operations import audit_log, clean_snapshot
 from vmm_automation.operations.state_check import check_state
 from vmm_automation.operations.state_transfer import export_state
 from vmm_automation.state import schema, sessions, suspend_right, transfer, vms
@@ -68,6 +68,9 @@ class Case:
 
 CASES = [
     Case("session.claim.recorded", "open", "failed"),
+    Case("vm.snapshot.dropped", "open", "failed"),
+    Case("vm.snapshot.taken", "open", "failed"),
+    Case("vm.snapshot.recorded", "open", "failed"),
     Case("session.activate.forwarded", "open with endpoint", "failed"),
     Case("session.activate.answered", "open with endpoint", "failed"),
     Case("session.activate.recorded", "open", "active"),
@@ -139,6 +142,19 @@ def test_killed_between_two_steps_is_brought_to_order_by_the_next_process(world:
     of = found[-1] if case.act.startswith("open") else found[0]
     assert str(of.state) == case.after.replace("closing", "closed")
     assert not json.loads(world.finish("reconcile"))["changed"]
+
+
+@pytest.mark.parametrize("point", ["dropped", "taken", "recorded"])
+def test_snapshot_that_a_killed_run_took_is_used_and_an_older_one_is_gone(world: World, point: str) -> None:
+    """Whoever was killed had sent nothing to the VM; the VM is dirty all the same until it was taken back."""
+    world.hypervisor.take_snapshot("vm-2", snapshot="vmm-clean-of-before-an-update")
+    world.kill("open", at=f"vm.snapshot.{point}")
+    world.finish("reconcile")
+    context = world.context()
+    there = clean_snapshot.current(context, "vm-2")
+    assert world.hypervisor.snapshots("vm-2") == ([] if point == "dropped" else [there])
+    with context.store.reading() as tx:
+        assert vms.condition(tx, vm="vm-2") is VmCondition.DIRTY
 
 
 @pytest.mark.parametrize("act", IN_ONE)

@@ -10,6 +10,7 @@ from typing import Any
 from vmm_automation.errors import Conflict, NoVmFits
 from vmm_automation.model.names import check_name
 from vmm_automation.model.session import Session, SessionState
+from vmm_automation.operations import clean_snapshot
 from vmm_automation.operations.context import Context
 from vmm_automation.operations.entries import session_change
 from vmm_automation.operations.ownership import run_token
@@ -110,6 +111,7 @@ def claim(context: Context, request: Request, *, check: bool = False) -> dict[st
             continue
         context.progress(f"Session {session.id} is on {choice.sentence()}")
         return {
+            "snapshot": clean_snapshot.ensure(context, session.vm),
             "changed": True,
             "session": session.to_document(),
             "vm": session.vm,

@@ -1,7 +1,7 @@
-"""What a session does inside its guest: bring the user's data and the UA up, save the data, clean up.
+"""What a session does inside its guest: bring the user's data and the UA up, save the data, restore it.
 
 The order is what keeps data safe: the UA is stopped before its data is captured, the generation is recorded
-before anything is removed, and a VM counts as clean only after the guest was read back.
+before anything is removed; cleaning the VM is :mod:`vmm_automation.operations.cleaning`.
 """
 
 from __future__ import annotations
@@ -16,14 +16,13 @@ from vmm_automation.model.image import Generation
 from vmm_automation.model.session import Session, SessionState
 from vmm_automation.model.ua import UaDefinition
 from vmm_automation.operations import ua, user_image, write_back
+from vmm_automation.operations.cleaning import clean
 from vmm_automation.operations.context import Context
-from vmm_automation.operations.entries import image_change, session_change, vm_change
+from vmm_automation.operations.entries import image_change, session_change
 from vmm_automation.operations.session import begin_close, find, release
 from vmm_automation.ports import Guest
-from vmm_automation.state import generations, sessions, vms
+from vmm_automation.state import generations, sessions
 from vmm_automation.trace import point
-
-_IN_USE = frozenset({SessionState.STARTING, SessionState.ACTIVE, SessionState.SUSPENDED})
 
 
 def bring_up(context: Context, guest: Guest, session_id: str) -> dict[str, Any]:
@@ -70,7 +69,7 @@ def end(context: Context, guest: Guest, session_id: str, *, check: bool = False)
 
     Raises:
         Conflict: another run closes it, or its VM does not run.
-        TaskFailed, DiskFull, GuestUnreachable: see :func:`save` and :func:`clean`; it can be repeated.
+        TaskFailed, DiskFull, GuestUnreachable: see :func:`save` and ``cleaning``; it can be repeated.
     """
     closing = begin_close(context, session_id, check=check)
     if not check and "capture" in closing["steps"]:
@@ -136,38 +135,6 @@ def restore(
     if definition.command:
         ua.start(guest, definition=definition, version=session.version)
     return {"changed": True, "deployed": wanted.number}
-
-
-def clean(context: Context, guest: Guest, *, check: bool = False) -> dict[str, Any]:
-    """Remove all of a user's data from a guest, prove that it is gone, and call the VM clean.
-
-    Raises:
-        Conflict: a session is using the VM.
-        TaskFailed: something of the user's could not be removed; the VM stays dirty.
-    """
-    with context.store.reading() as tx:
-        live = sessions.live_on_vm(tx, vm=guest.name)
-    if live and live.state in _IN_USE:
-        raise Conflict(
-            f"Cannot clean VM '{guest.name}': session '{live.id}' is {live.state} on it",
-            hint=f"vmm session close {live.id}",
-            details={"vm": guest.name, "session": live.id},
-        )
-    if check:
-        plan = user_image.plan_clean(guest)
-        return {"changed": plan.changed, "actions": list(plan.actions)}
-    for name, there in ua.read_status(guest).uas.items():
-        if there.running:
-            ua.stop(guest, ua=name)
-    user_image.clean(guest)
-    point("image.clean.cleaned")
-    with context.store.transaction() as tx:
-        now = context.clock.now()
-        with vm_change(tx, context, guest.name, action="vm.clean", now=now) as result:
-            vms.mark_clean(tx, vm=guest.name, reason="cleaned and read back", now=now)
-            result |= {"status": "ok"}
-    point("image.clean.recorded")
-    return {"changed": True, "cleaned": guest.name}
 
 
 def _deploy(

@@ -6,7 +6,7 @@ from typing import Any
 
 from vmm_automation.ansible.action_base import VmmAction
 from vmm_automation.errors import UsageError
-from vmm_automation.operations import session_guest
+from vmm_automation.operations import cleaning, session_guest
 from vmm_automation.operations.context import Context
 
 
@@ -14,7 +14,7 @@ class ActionModule(VmmAction):
     """``vmm_user_image: {state: saved, session: s-1234}``."""
 
     def perform(self, context: Context, arguments: dict[str, Any], *, check: bool) -> dict[str, Any]:
-        """See :mod:`vmm_automation.operations.session_guest`."""
+        """See :mod:`vmm_automation.operations.session_guest` and ``cleaning``."""
         state, session = str(arguments.get("state")), str(arguments.get("session") or "")
         guest = self.guest()
         if state == "deployed":
@@ -36,5 +36,5 @@ class ActionModule(VmmAction):
             number = int(arguments.get("generation") or 0)
             return session_guest.restore(context, guest, session, number=number, check=check)
         if state == "cleaned":
-            return session_guest.clean(context, guest, check=check)
+            return cleaning.clean(context, guest, check=check)
         raise UsageError(f"'{state}' is not a state of user images", hint="user_image_state=captured")
