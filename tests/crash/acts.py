@@ -9,13 +9,20 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from vmm_automation.operations import session, session_claim, state_transfer, suspension, watcher
+from vmm_automation.operations import (
+    session,
+    session_claim,
+    session_move,
+    state_transfer,
+    suspension,
+    watcher,
+)
 from vmm_automation.operations.context import Context
 from vmm_automation.operations.reconcile import reconcile
 from vmm_automation.places import Places
 
 from ..real_state import RealState
-from .world import World
+from .world import PORT, World
 
 Act = Callable[[Context, Path], Any]
 _CLEO = session_claim.Request(user="cleo", ua="plain", terminal="desktop", vm="vm-2")
@@ -31,6 +38,21 @@ def _open(context: Context, _files: Path) -> Any:
 
 def _open_with_endpoint(context: Context, _files: Path) -> Any:
     """The forward's process answers itself."""
+    _answer(20600)
+    request = session_claim.Request(user="cleo", ua="radicale", terminal="desktop", vm="vm-2")
+    claimed = session_claim.claim(context, request)["session"]["id"]
+    return session.activate(context, claimed, port=20600)
+
+
+def _move(context: Context, _files: Path) -> Any:
+    """To vm-2, without what is done in the guests in between."""
+    _answer(PORT)
+    wish = session_move.Wish(terminal="phone", avoid=("vm-1",))
+    session_move.begin(context, "s-1", wish)
+    return session_move.switch(context, "s-1")
+
+
+def _answer(port: int) -> None:
     import http.server
     import threading
 
@@ -42,12 +64,8 @@ def _open_with_endpoint(context: Context, _files: Path) -> Any:
         def log_message(self, *_words: Any) -> None:
             """Quiet."""
 
-    port = 20600
     server = http.server.HTTPServer(("127.0.0.1", port), Answering)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    request = session_claim.Request(user="cleo", ua="radicale", terminal="desktop", vm="vm-2")
-    claimed = session_claim.claim(context, request)["session"]["id"]
-    return session.activate(context, claimed, port=port)
 
 
 def _verb(name: str, **asked: Any) -> Act:
@@ -57,6 +75,10 @@ def _verb(name: str, **asked: Any) -> Act:
 ACTS: dict[str, Act] = {
     "open": _open,
     "open with endpoint": _open_with_endpoint,
+    "move": _move,
+    "move to another terminal": lambda context, _files: session_move.begin(
+        context, "s-1", session_move.Wish(terminal="phone")
+    ),
     "abandon": lambda context, _files: session.abandon(context, "s-1", reason="test"),
     "close": lambda context, _files: session.begin_close(context, "s-1"),
     "release": lambda context, _files: session.release(context, "s-1"),

@@ -9,7 +9,7 @@ import pytest
 
 from vmm_automation.model.ua import DeploymentState
 from vmm_automation.operations import watcher
-from vmm_automation.state import audit, generation_marks, ledger, orphans, rollouts, seats, vms
+from vmm_automation.state import audit, generation_marks, ledger, moves, orphans, rollouts, seats, vms
 from vmm_automation.state.audit import Author
 from vmm_automation.state.rollouts import Outcome
 from vmm_automation.state.store import Engine, Tx
@@ -27,6 +27,7 @@ def fill(store: Engine, clock: FakeClock) -> None:
         generation, manifest = made(clock, 4, "s-1", session.fence - 1)
         orphans.add(tx, generation=generation, manifest=manifest, reason="it's late")
         run(tx, clock, "s-live", "vm-live", end=False)
+        moving(tx, clock)
         vms.next_fence(tx)  # drawn by somebody who then failed: it must never come again
         vms.mark_dirty(tx, vm="vm-1", reason='it\'s "dirty"\n100% é 𝄞', now=clock.now())
         vms.forget(tx, vm="vm-2")
@@ -54,6 +55,15 @@ def fill(store: Engine, clock: FakeClock) -> None:
         old_event(tx, "undone")
         raise ZeroDivisionError
     events_after(store, clock)
+
+
+def moving(tx: Tx, clock: FakeClock) -> None:
+    """The live session is on its way to another VM."""
+    vms.mark_clean(tx, vm="vm-next", now=clock.now())
+    explained = {"ranked": ["é"]}
+    assert moves.hold(
+        tx, session_id="s-live", vm="vm-next", terminal="tv", explanation=explained, now=clock.now()
+    )
 
 
 def events_after(store: Engine, clock: FakeClock) -> int:

@@ -28,9 +28,8 @@ __all__ = ["context", "vm"]
 class SaidGuest:
     """Implements ``ports.Guest``: keeps what it was asked to run, and answers each with ``left``."""
 
-    name = "vm-1"
-
-    def __init__(self, left: str = "") -> None:
+    def __init__(self, name: str = "vm-1", *, left: str = "") -> None:
+        self.name = name
         self.left = left
         self.scripts: list[str] = []
 
@@ -192,7 +191,7 @@ def test_vm_stays_dirty_where_anything_is_left(context: Context) -> None:
     """Nothing but the last step calls it clean."""
     end_session(context)
     with pytest.raises(TaskFailed, match="1 items are left"):
-        cleaning.clean(context, SaidGuest("path /tmp/held\n"))
+        cleaning.clean(context, SaidGuest(left="path /tmp/held\n"))
     assert condition(context) is VmCondition.DIRTY
 
 

@@ -20,6 +20,7 @@ from vmm_automation.operations.cleaning import clean
 from vmm_automation.operations.context import Context
 from vmm_automation.operations.entries import image_change, session_change
 from vmm_automation.operations.session import begin_close, find, release
+from vmm_automation.operations.session_move import require_move
 from vmm_automation.ports import Guest
 from vmm_automation.state import generations, sessions
 from vmm_automation.trace import point
@@ -62,6 +63,52 @@ def save(context: Context, guest: Guest, session_id: str, *, check: bool = False
         ua.stop(guest, ua=definition.id)
     captured = _capture(context, guest, session=session, definition=definition, closing=True)
     return {"changed": True, **captured}
+
+
+def hand_over(context: Context, guest: Guest, session_id: str) -> dict[str, Any]:
+    """Stop the UA of a session that is moving on its old VM, and capture its user's data for the new one.
+
+    Raises:
+        Conflict: the move was undone by another run, or the data is no generation: it is kept aside.
+        TaskFailed, DiskFull, GuestUnreachable: nothing was captured; the data is where it was.
+    """
+    session = _on(context, guest, session_id)
+    require_move(context, session_id)
+    definition = context.site.ua(session.ua)
+    if definition.command:
+        ua.stop(guest, ua=definition.id)
+    captured = _capture(context, guest, session=session, definition=definition, closing=False)
+    if captured["generation"] is None:
+        raise Conflict(
+            f"Cannot move session '{session_id}': its data is kept aside, {captured['orphaned']['reason']}",
+            hint=f"vmm image list --orphaned --user {session.user}",
+            details={"session": session_id, "archive": captured["orphaned"]["archive"]},
+        )
+    point("session.move.captured")
+    return {"changed": True, **captured}
+
+
+def take_over(context: Context, guest: Guest, session_id: str) -> dict[str, Any]:
+    """Deploy a moving session's data to its new VM and start the UA there; the session is not there yet.
+
+    Raises:
+        Conflict: the move was undone by another run.
+        ArtifactInvalid, TaskFailed, Timeout, DiskFull, GuestUnreachable: the new VM could not be brought up.
+    """
+    session, move = find(context, session_id), require_move(context, session_id)
+    if move.vm != guest.name:
+        raise Conflict(
+            f"Session '{session_id}' moves to VM '{move.vm}', not to '{guest.name}'",
+            hint=f"vmm session show {session_id}",
+            details={"session": session_id, "vm": move.vm},
+        )
+    definition = context.site.ua(session.ua)
+    with context.store.reading() as tx:
+        newest = generations.get(tx, user=session.user, ua=session.ua)
+    _deploy(context, guest, session=session, generation=newest, definition=definition)
+    if definition.command:
+        ua.start(guest, definition=definition, version=session.version)
+    return {"changed": True, "deployed": newest.number}
 
 
 def end(context: Context, guest: Guest, session_id: str, *, check: bool = False) -> dict[str, Any]:

@@ -9,6 +9,19 @@ from vmm_automation.errors import UsageError
 from vmm_automation.operations import cleaning, session_guest
 from vmm_automation.operations.context import Context
 
+#: steps of a run that takes none of them in a dry run
+_ALWAYS = {
+    "deployed": session_guest.bring_up,
+    "handed_over": session_guest.hand_over,
+    "taken_over": session_guest.take_over,
+}
+_CHECKED = {
+    "saved": session_guest.save,
+    "ended": session_guest.end,
+    "restarted": session_guest.restart,
+    "captured": session_guest.capture,
+}
+
 
 class ActionModule(VmmAction):
     """``vmm_user_image: {state: saved, session: s-1234}``."""
@@ -17,16 +30,10 @@ class ActionModule(VmmAction):
         """See :mod:`vmm_automation.operations.session_guest` and ``cleaning``."""
         state, session = str(arguments.get("state")), str(arguments.get("session") or "")
         guest = self.guest()
-        if state == "deployed":
-            return session_guest.bring_up(context, guest, session)
-        if state == "saved":
-            return session_guest.save(context, guest, session, check=check)
-        if state == "ended":
-            return session_guest.end(context, guest, session, check=check)
-        if state == "restarted":
-            return session_guest.restart(context, guest, session, check=check)
-        if state == "captured":
-            return session_guest.capture(context, guest, session, check=check)
+        if state in _ALWAYS:
+            return _ALWAYS[state](context, guest, session)
+        if state in _CHECKED:
+            return _CHECKED[state](context, guest, session, check=check)
         if state == "restored":
             if not arguments.get("allow_destroy"):
                 raise UsageError(
