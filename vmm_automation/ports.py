@@ -85,6 +85,18 @@ class Hypervisor(Protocol):
     def remove_forward(self, name: str, *, port: int) -> None:
         """Take a forward away; no change if there is none."""
 
+    def snapshots(self, name: str) -> list[str]:
+        """The names of a VM's snapshots."""
+
+    def take_snapshot(self, name: str, *, snapshot: str) -> None:
+        """Keep memory and disk of a VM as they are now."""
+
+    def go_back(self, name: str, *, snapshot: str) -> None:
+        """Put memory and disk back to a snapshot and let the guest run. Raises PortTaken."""
+
+    def drop_snapshot(self, name: str, *, snapshot: str) -> None:
+        """Remove a snapshot."""
+
 
 class PoolHands(Protocol):
     """What a pool does to its VMs. Each call works on all names, and returns the failures by name."""

@@ -62,6 +62,14 @@ class Placement(StrEnum):
     PACK = "pack"
 
 
+class Cleanliness(StrEnum):
+    """How a VM is proven clean after a session: gone back to before it, cleared of the user, or made anew."""
+
+    SNAPSHOT = "snapshot"
+    SCRUB = "scrub"
+    REBUILD = "rebuild"
+
+
 @dataclass(frozen=True)
 class Policies:
     """What holds for the whole site; ``…_s`` are seconds, 0 of a session's limits is none."""
@@ -78,6 +86,16 @@ class Policies:
     terminal_unknown_keys: UnknownKeys = UnknownKeys.REFUSE
     placement: Placement = Placement.SPREAD
     seats_from: int = 1000
+    cleanliness: Cleanliness = Cleanliness.SNAPSHOT
+
+
+#: policies that are one of some words
+_CHOICES: dict[str, type[StrEnum]] = {
+    "acceleration": Acceleration,
+    "terminal_unknown_keys": UnknownKeys,
+    "placement": Placement,
+    "cleanliness": Cleanliness,
+}
 
 
 @dataclass(frozen=True)
@@ -119,8 +137,7 @@ class Site:
         if errors or document is None:
             raise invalid_from(errors, what=f"Site '{directory}'", hint=f"$EDITOR {file}")
         policies = dict(document.get("policies", {}))
-        choices = {"acceleration": Acceleration, "terminal_unknown_keys": UnknownKeys, "placement": Placement}
-        policies |= {key: kind(policies[key]) for key, kind in choices.items() if key in policies}
+        policies |= {key: kind(policies[key]) for key, kind in _CHOICES.items() if key in policies}
         return cls(
             directory=directory,
             name=check_name("site", document.get("name", directory.name)),

@@ -67,7 +67,7 @@ class OwnSite:
         for name in self._domains():
             if name.startswith(prefix):
                 self.virsh("destroy", name, check=False)
-                self.virsh("undefine", name, check=False)
+                self.virsh("undefine", name, "--snapshots-metadata", check=False)
 
     def _domains(self) -> list[str]:
         """All domains; waits for a libvirt that is being restarted, so that nothing is left behind."""

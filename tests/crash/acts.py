@@ -13,6 +13,7 @@ from vmm_automation.errors import WaitedInVain
 from vmm_automation.operations import (
     session,
     session_claim,
+    session_move,
     session_queue,
     state_transfer,
     suspension,
@@ -23,7 +24,7 @@ from vmm_automation.operations.reconcile import reconcile
 from vmm_automation.places import Places
 
 from ..real_state import RealState
-from .world import World
+from .world import PORT, World
 
 Act = Callable[[Context, Path], Any]
 _CLEO = session_claim.Request(user="cleo", ua="plain", terminal="desktop", vm="vm-2")
@@ -39,6 +40,21 @@ def _open(context: Context, _files: Path) -> Any:
 
 def _open_with_endpoint(context: Context, _files: Path) -> Any:
     """The forward's process answers itself."""
+    _answer(20600)
+    request = session_claim.Request(user="cleo", ua="radicale", terminal="desktop", vm="vm-2")
+    claimed = session_claim.claim(context, request)["session"]["id"]
+    return session.activate(context, claimed, port=20600)
+
+
+def _move(context: Context, _files: Path) -> Any:
+    """To vm-2, without what is done in the guests in between."""
+    _answer(PORT)
+    wish = session_move.Wish(terminal="phone", avoid=("vm-1",))
+    session_move.begin(context, "s-1", wish)
+    return session_move.switch(context, "s-1")
+
+
+def _answer(port: int) -> None:
     import http.server
     import threading
 
@@ -50,12 +66,8 @@ def _open_with_endpoint(context: Context, _files: Path) -> Any:
         def log_message(self, *_words: Any) -> None:
             """Quiet."""
 
-    port = 20600
     server = http.server.HTTPServer(("127.0.0.1", port), Answering)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    request = session_claim.Request(user="cleo", ua="radicale", terminal="desktop", vm="vm-2")
-    claimed = session_claim.claim(context, request)["session"]["id"]
-    return session.activate(context, claimed, port=port)
 
 
 def _wait(context: Context, _files: Path) -> Any:
@@ -76,6 +88,10 @@ ACTS: dict[str, Act] = {
     "open with endpoint": _open_with_endpoint,
     "wait": _wait,
     "queue": lambda context, _files: session_queue.queue(context.store, context.clock),
+    "move": _move,
+    "move to another terminal": lambda context, _files: session_move.begin(
+        context, "s-1", session_move.Wish(terminal="phone")
+    ),
     "abandon": lambda context, _files: session.abandon(context, "s-1", reason="test"),
     "close": lambda context, _files: session.begin_close(context, "s-1"),
     "release": lambda context, _files: session.release(context, "s-1"),

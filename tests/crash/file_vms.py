@@ -69,6 +69,25 @@ class FileVms:
         known["forwards"].pop(str(port), None)
         self._write(name, **known)
 
+    def snapshots(self, name: str) -> list[str]:
+        """Those there are."""
+        return list(self._read(name).get("snapshots", []))
+
+    def take_snapshot(self, name: str, *, snapshot: str) -> None:
+        """One more."""
+        self._write(name, **{**self._read(name), "snapshots": [*self.snapshots(name), snapshot]})
+
+    def go_back(self, name: str, *, snapshot: str) -> None:
+        """It runs, in a process of its own: all forwards but SSH's are gone."""
+        there = self.snapshots(name)
+        assert snapshot in there
+        self._write(name, state="running", forwards={str(SSH_PORT): 22}, snapshots=there)
+
+    def drop_snapshot(self, name: str, *, snapshot: str) -> None:
+        """One less."""
+        left = [each for each in self.snapshots(name) if each != snapshot]
+        self._write(name, **{**self._read(name), "snapshots": left})
+
     def _read(self, name: str) -> dict[str, Any]:
         try:
             document: dict[str, Any] = json.loads((self.directory / f"{name}.json").read_text())

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from vmm_automation.model.session import Session, SessionState
-from vmm_automation.model.vm import VmState
-from vmm_automation.operations import audit_log
+from vmm_automation.model.vm import VmCondition, VmState
+from vmm_automation.operations import audit_log, clean_snapshot
 from vmm_automation.operations.state_check import check_state
 from vmm_automation.operations.state_transfer import export_state
 from vmm_automation.state import schema, sessions, suspend_right, transfer, vms
@@ -50,6 +50,10 @@ def closing(world: World) -> None:
     world.finish("close")
 
 
+def moving(world: World) -> None:
+    world.kill("move", at="session.move.answered")
+
+
 def nothing(_world: World) -> None:
     """As it is."""
 
@@ -70,9 +74,18 @@ class Case:
 CASES = [
     Case("session.enqueue.recorded", "wait", "active"),
     Case("session.claim.recorded", "open", "failed"),
+    Case("vm.snapshot.dropped", "open", "failed"),
+    Case("vm.snapshot.taken", "open", "failed"),
+    Case("vm.snapshot.recorded", "open", "failed"),
     Case("session.activate.forwarded", "open with endpoint", "failed"),
     Case("session.activate.answered", "open with endpoint", "failed"),
     Case("session.activate.recorded", "open", "active"),
+    Case("session.move.recorded", "move", "active"),
+    Case("session.move.unreachable", "move", "active"),
+    Case("session.move.forwarded", "move", "active"),
+    Case("session.move.answered", "move", "active"),
+    Case("session.move.switched", "move", "active"),
+    Case("session.move.undone", "reconcile", "active", before=moving),
     Case("session.abandon.dropped", "abandon", "active"),
     Case("session.abandon.recorded", "abandon", "failed"),
     Case("session.close.recorded", "close", "closing", before=suspended),
@@ -94,7 +107,18 @@ CASES = [
     Case("reconcile.forwarded", "reconcile", "active", before=started_anew),
 ]
 #: changes of one transaction: killed before its end, nothing of it is there
-IN_ONE = ["open", "wait", "abandon", "close", "touch", "suspend", "assign", "update", "revoke"]
+IN_ONE = [
+    "open",
+    "wait",
+    "abandon",
+    "close",
+    "touch",
+    "move to another terminal",
+    "suspend",
+    "assign",
+    "update",
+    "revoke",
+]
 IN_ONE += ["lock acquire", "lock release", "lock hand over", "lock break"]
 
 
@@ -142,6 +166,38 @@ def test_killed_between_two_steps_is_brought_to_order_by_the_next_process(world:
     of = found[-1] if case.act.startswith("open") else found[0]
     assert str(of.state) == case.after.replace("closing", "closed")
     assert not json.loads(world.finish("reconcile"))["changed"]
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if "session.move" in case.point], ids=str)
+def test_killed_move_leaves_the_session_whole_on_one_vm_with_its_watchers(world: World, case: Case) -> None:
+    """On the new one only after the one write that says so; the other VM is dirty, listed to be cleaned."""
+    case.before(world)
+    world.kill(case.act, at=case.point)
+    told = json.loads(world.finish("reconcile"))
+    arrived = case.point == "session.move.switched"
+    here, other = ("vm-2", "vm-1") if arrived else ("vm-1", "vm-2")
+    context = world.context()
+    with context.store.reading() as tx:
+        moved = sessions.get(tx, session_id="s-1")
+        assert sessions.holders(tx) == {here: "s-1"}
+        assert vms.condition(tx, vm=other) is VmCondition.DIRTY
+        assert suspend_right.show(tx, session="s-1", now=context.clock.now()).holder == "bo"
+    assert (moved.vm, moved.terminal) == (here, "phone" if arrived else "desktop")
+    assert told["dirty"] == [other]
+    assert told["restarted"] == ([] if arrived else [{"session": "s-1", "vm": "vm-1"}])
+
+
+@pytest.mark.parametrize("point", ["dropped", "taken", "recorded"])
+def test_snapshot_that_a_killed_run_took_is_used_and_an_older_one_is_gone(world: World, point: str) -> None:
+    """Whoever was killed had sent nothing to the VM; the VM is dirty all the same until it was taken back."""
+    world.hypervisor.take_snapshot("vm-2", snapshot="vmm-clean-of-before-an-update")
+    world.kill("open", at=f"vm.snapshot.{point}")
+    world.finish("reconcile")
+    context = world.context()
+    there = clean_snapshot.current(context, "vm-2")
+    assert world.hypervisor.snapshots("vm-2") == ([] if point == "dropped" else [there])
+    with context.store.reading() as tx:
+        assert vms.condition(tx, vm="vm-2") is VmCondition.DIRTY
 
 
 @pytest.mark.parametrize("act", IN_ONE)

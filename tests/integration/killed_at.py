@@ -13,9 +13,14 @@ CLOSING = (
     "image.capture.fetched",
     "image.capture.stored",
     "image.capture.recorded",
+    "vm.clean.reverted",
     "image.clean.cleaned",
     "image.clean.recorded",
 )
+#: closing one where the site wants VMs rebuilt
+REBUILDING = ("vm.clean.destroyed", "vm.clean.renewed", "vm.clean.started")
+#: moving one to the other VM
+MOVING = ("session.move.captured",)
 CREATING = (
     "vm.create.disk",
     "vm.create.seed",
@@ -26,7 +31,7 @@ CREATING = (
 )
 DELETING = ("vm.remove.destroyed", "vm.remove.undefined", "vm.remove.removed", "vm.delete.recorded")
 INSTALLING = ("ua.install.sent", "ua.install.activated", "ua.install.recorded")
-IN_GUEST = {*OPENING, *CLOSING, *CREATING, *DELETING, *INSTALLING}
+IN_GUEST = {*OPENING, *CLOSING, *MOVING, *REBUILDING, *CREATING, *DELETING, *INSTALLING}
 
 
 def kill_at(vmm: Controller, point: str, *words: str) -> None:

@@ -11,7 +11,7 @@ from tests.programs.pool_world import PoolWorld
 from tests.programs.sandbox_guest import SandboxGuest
 from tests.programs.test_ua_lifecycle import context
 from vmm_automation.errors import Conflict, LockHeld
-from vmm_automation.operations import pool, session_guest
+from vmm_automation.operations import cleaning, pool
 from vmm_automation.operations.context import Context
 from vmm_automation.operations.ownership import owner_token
 from vmm_automation.operations.pool_acts import PoolRun
@@ -71,7 +71,7 @@ def test_vm_that_is_worked_on_is_proven_clean_by_nobody_else(world: PoolWorld) -
         world.fake.start([name])  # it is still running for a while
         seen.append(reconcile(world.context)["dirty"])
         with pytest.raises(Conflict, match="it is worked on by pool 'p': park"):
-            session_guest.clean(world.context, SandboxGuest(world.directory / name, name=name))
+            cleaning.clean(world.context, SandboxGuest(world.directory / name, name=name))
 
     world.fake.meanwhile = clean_now
     world.refill()

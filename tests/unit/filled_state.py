@@ -16,6 +16,7 @@ from vmm_automation.state import (
     audit,
     generation_marks,
     ledger,
+    moves,
     orphans,
     pools,
     rollouts,
@@ -40,6 +41,7 @@ def fill(store: Engine, clock: FakeClock) -> None:
         generation, manifest = made(clock, 4, "s-1", session.fence - 1)
         orphans.add(tx, generation=generation, manifest=manifest, reason="it's late")
         run(tx, clock, "s-live", "vm-live", end=False)
+        moving(tx, clock)
         vms.next_fence(tx)  # drawn by somebody who then failed: it must never come again
         vms.mark_dirty(tx, vm="vm-1", reason='it\'s "dirty"\n100% é 𝄞', now=clock.now())
         vms.forget(tx, vm="vm-2")
@@ -77,6 +79,15 @@ def a_waiting_request(clock: FakeClock) -> WaitingRequest:
     at = to_text(clock.now())
     owner, terminal = "host:boot:1:1", {"base": "phone", "locale": "é"}
     return WaitingRequest("r-1", 7, 2, "it's", "cal", terminal, owner, at, at, at, avoid=("vm-1", "vm-2"))
+
+
+def moving(tx: Tx, clock: FakeClock) -> None:
+    """The live session is on its way to another VM."""
+    vms.mark_clean(tx, vm="vm-next", now=clock.now())
+    explained = {"ranked": ["é"]}
+    assert moves.hold(
+        tx, session_id="s-live", vm="vm-next", terminal="tv", explanation=explained, now=clock.now()
+    )
 
 
 def events_after(store: Engine, clock: FakeClock) -> int:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from vmm_automation.content import default_site
-from vmm_automation.errors import NotFound, PortTaken
+from vmm_automation.errors import NotFound, PortTaken, TaskFailed
 from vmm_automation.model.session import SessionState
 from vmm_automation.model.vm import Vm, VmState
 from vmm_automation.operations import watcher
@@ -29,6 +29,10 @@ class OneVm:
         self.runs = self.on = self.there = True
         self.ports: dict[int, int] = {20001: 22}
         self.taken: set[int] = set()
+        self.ssh_port = 20001
+        self.kept: list[str] = []
+        self.went_back: list[str] = []
+        self.refuses_snapshots = ""
         self.before_pause: Callable[[], None] = lambda: None
 
     def pause(self, name: str) -> None:
@@ -71,7 +75,7 @@ class OneVm:
             base_digest="0" * 64,
             vcpus=1,
             memory_mib=256,
-            ssh_port=20001,
+            ssh_port=self.ssh_port,
             host_key="ssh-ed25519 AAAA",
         )
 
@@ -91,6 +95,33 @@ class OneVm:
         """One less."""
         del name
         self.ports.pop(port, None)
+
+    def snapshots(self, name: str) -> list[str]:
+        """Those there are."""
+        del name
+        return list(self.kept)
+
+    def take_snapshot(self, name: str, *, snapshot: str) -> None:
+        """One more, unless that cannot be."""
+        del name
+        if self.refuses_snapshots:
+            raise TaskFailed(self.refuses_snapshots)
+        self.kept.append(snapshot)
+
+    def go_back(self, name: str, *, snapshot: str) -> None:
+        """It runs, in a process of its own."""
+        del name
+        if self.refuses_snapshots:
+            raise TaskFailed(self.refuses_snapshots)
+        assert snapshot in self.kept
+        self.went_back.append(snapshot)
+        self.runs = self.on = True
+        self.ports = {20001: 22}
+
+    def drop_snapshot(self, name: str, *, snapshot: str) -> None:
+        """One less."""
+        del name
+        self.kept.remove(snapshot)
 
 
 @pytest.fixture

@@ -30,6 +30,10 @@ BROKEN = {
         ["DROP INDEX one_live_session_per_user_and_ua", "UPDATE sessions SET state = 'active'"],
         "user 'ann' has 4 live sessions of UA 'cal'",
     ),
+    "moving though in use": (
+        ["UPDATE sessions SET state = 'active' WHERE id = 's-live'"],
+        "session 's-live' is on its way to VM 'vm-next', and is active",
+    ),
     "index gone": (["DROP INDEX one_active_version"], "'one_active_version' of the schema is not there"),
     "fence went back": (
         ["UPDATE vm_conditions SET fence = 0"],

@@ -6,6 +6,7 @@ one VM. Directories can be searched by everybody, because a system-wide libvirt 
 
 from __future__ import annotations
 
+import json
 import random
 import shutil
 import socket
@@ -73,6 +74,19 @@ def create_overlay(path: Path, *, base: Path) -> None:
         DiskFull, TaskFailed, ToolMissing: qemu-img failed or is absent.
     """
     run(["qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", base, path])
+
+
+def renew_overlay(path: Path) -> None:
+    """Put an empty overlay over the same base image in an overlay's place, at once; no guest may run on it.
+
+    Raises:
+        DiskFull, TaskFailed, ToolMissing: qemu-img failed or is absent; the overlay is as it was.
+    """
+    told = run(["qemu-img", "info", "--output=json", path])
+    fresh = path.with_name(f".{path.name}.fresh")
+    fresh.unlink(missing_ok=True)
+    create_overlay(fresh, base=Path(json.loads(told.stdout)["full-backing-filename"]))
+    fresh.replace(path)
 
 
 def free_port(*, taken: frozenset[int] = frozenset()) -> int:

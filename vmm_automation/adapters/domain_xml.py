@@ -112,6 +112,13 @@ def domain_xml(spec: DomainSpec) -> str:
     return ET.tostring(domain, encoding="unicode")
 
 
+def snapshot_xml(name: str) -> str:
+    """The XML of a snapshot with memory; the seed, which is read-only, is left out by libvirt itself."""
+    snapshot = ET.Element("domainsnapshot")
+    _text(snapshot, "name", name)
+    return ET.tostring(snapshot, encoding="unicode")
+
+
 def with_record(xml: str, record: VmRecord) -> str:
     """The same domain with another metadata record, and its SSH forward moved to the record's port."""
     domain = ET.fromstring(xml)  # noqa: S314 - libvirt's own output

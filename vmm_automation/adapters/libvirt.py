@@ -12,7 +12,7 @@ import libvirt_qemu
 
 from vmm_automation.adapters import domain_xml
 from vmm_automation.adapters.domain_xml import DomainSpec, VmRecord, domain_name
-from vmm_automation.adapters.libvirt_words import dotted, port_taken, start_hint
+from vmm_automation.adapters.libvirt_words import dotted, no_such_vm, port_taken, unreachable
 from vmm_automation.errors import Conflict, HypervisorUnreachable, NotFound, PortTaken, TaskFailed
 from vmm_automation.model.names import check_name
 from vmm_automation.model.vm import Vm, VmState
@@ -39,6 +39,8 @@ _UNDEFINE_ALL = (
     | libvirt.VIR_DOMAIN_UNDEFINE_NVRAM
     | libvirt.VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA
 )
+# the guest's old QEMU always ends: what it was told meanwhile, or what took hold in it, does not come along
+_REVERT = libvirt.VIR_DOMAIN_SNAPSHOT_REVERT_RUNNING | libvirt.VIR_DOMAIN_SNAPSHOT_REVERT_FORCE
 _METADATA_PREFIX = "vmm"
 
 
@@ -198,6 +200,35 @@ class LibvirtHypervisor:
         """Take a forward away; no change if there is none."""
         self._monitor(name, domain_xml.remove_forward_command(port=port))
 
+    def snapshots(self, name: str) -> list[str]:
+        """The names of a VM's snapshots."""
+        domain = self._domain(name)
+        with self._translated(f"list snapshots of VM '{name}'"):
+            return sorted(snapshot.getName() for snapshot in domain.listAllSnapshots())
+
+    def take_snapshot(self, name: str, *, snapshot: str) -> None:
+        """Keep memory and disk of a VM as they are now, inside its disk file; it stands still meanwhile."""
+        domain = self._domain(name)
+        with self._translated(f"take a snapshot of VM '{name}'"):
+            xml = domain_xml.snapshot_xml(snapshot)
+            domain.snapshotCreateXML(xml, libvirt.VIR_DOMAIN_SNAPSHOT_CREATE_ATOMIC)
+
+    def go_back(self, name: str, *, snapshot: str) -> None:
+        """Put memory and disk back to a snapshot, in a new QEMU, and let the guest run.
+
+        Raises:
+            PortTaken: the SSH port of the domain was taken in between; the VM is off.
+        """
+        domain = self._domain(name)
+        with self._translated(f"take VM '{name}' back to snapshot '{snapshot}'"):
+            domain.revertToSnapshot(domain.snapshotLookupByName(snapshot), _REVERT)
+
+    def drop_snapshot(self, name: str, *, snapshot: str) -> None:
+        """Remove a snapshot; what it held in the disk file can be used again."""
+        domain = self._domain(name)
+        with self._translated(f"remove snapshot '{snapshot}' of VM '{name}'"):
+            domain.snapshotLookupByName(snapshot).delete()
+
     def _monitor(self, name: str, command: str) -> str:
         domain = self._domain(name)
         request = {"execute": "human-monitor-command", "arguments": {"command-line": command}}
@@ -224,11 +255,7 @@ class LibvirtHypervisor:
             return self._connection.lookupByName(domain_name(site=self.site, vm=name))
         except libvirt.libvirtError as error:
             if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
-                raise NotFound(
-                    f"VM '{name}' does not exist on site '{self.site}'",
-                    hint="vmm vm list",
-                    details={"vm": name},
-                ) from error
+                raise no_such_vm(name, site=self.site) from error
             raise self._translate(error, f"look up VM '{name}'") from error
 
     def _record(self, domain: libvirt.virDomain) -> VmRecord | None:
@@ -279,11 +306,7 @@ class LibvirtHypervisor:
             return port_taken(0, reason)
         lost = code in _LOST_CONNECTION or error.get_error_domain() == libvirt.VIR_FROM_RPC
         if lost or "client socket is closed" in reason:
-            return HypervisorUnreachable(
-                f"libvirt does not answer at '{self.uri}' (to {action}): {reason}",
-                hint=start_hint(self.uri),
-                details={"uri": self.uri},
-            )
+            return unreachable(self.uri, action=action, reason=reason)
         if code in {libvirt.VIR_ERR_OPERATION_FAILED, libvirt.VIR_ERR_DOM_EXIST} and "exists" in reason:
             return Conflict(f"libvirt could not {action}: {reason}", hint="vmm vm list")
         return TaskFailed(f"libvirt could not {action}: {reason}", details={"uri": self.uri, "code": code})

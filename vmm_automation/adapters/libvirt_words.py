@@ -1,11 +1,11 @@
-"""What is said of a libvirt that does not do what it is asked, and of its versions."""
+"""What libvirt's numbers and failures are in words."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from vmm_automation.errors import PortTaken
+from vmm_automation.errors import HypervisorUnreachable, NotFound, PortTaken
 
 
 def start_hint(uri: str) -> str:
@@ -18,8 +18,22 @@ def start_hint(uri: str) -> str:
     return "systemctl start libvirtd" if Path("/run/systemd/system").is_dir() else "libvirtd -d"
 
 
+def no_such_vm(name: str, *, site: str) -> NotFound:
+    """The failure to find a VM."""
+    return NotFound(f"VM '{name}' does not exist on site '{site}'", hint="vmm vm list", details={"vm": name})
+
+
+def unreachable(uri: str, *, action: str, reason: str) -> HypervisorUnreachable:
+    """The failure of a libvirt that is not there."""
+    return HypervisorUnreachable(
+        f"libvirt does not answer at '{uri}' (to {action}): {reason}",
+        hint=start_hint(uri),
+        details={"uri": uri},
+    )
+
+
 def port_taken(port: int, reason: str) -> PortTaken:
-    """A forward's port is in use; 0 where it is not known which."""
+    """The failure of a forward whose port somebody else has; 0 where it is not known which."""
     which = f"Port {port}" if port else "A port"
     return PortTaken(
         f"{which} of 127.0.0.1 is already in use: {reason}",
@@ -29,5 +43,5 @@ def port_taken(port: int, reason: str) -> PortTaken:
 
 
 def dotted(version: int) -> str:
-    """A version as libvirt counts it, as people write it."""
+    """A version as people write it, from libvirt's number."""
     return f"{version // 1_000_000}.{version // 1000 % 1000}.{version % 1000}"

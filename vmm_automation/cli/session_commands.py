@@ -15,7 +15,7 @@ from vmm_automation.cli.terminal_option import terminal_from, terminal_option
 
 @click.group("session")
 def command() -> None:
-    """Sessions: select, open, queue, cancel, list, show, explain, touch, suspend, resume, close.
+    """Sessions: select, open, queue, cancel, list, show, explain, touch, move, suspend, resume, close.
 
     Example: vmm session open --user ada --ua radicale --terminal desktop
     """
@@ -105,6 +105,24 @@ def touch(door: Door, session: str) -> Reply:
     return Reply({"session": done["session"]}, f"Session {session} is in use", changed=done["changed"])
 
 
+@operation(command, "move", changes=True)
+@_session
+@terminal_option
+@click.option("--vm", default="", help="Only to this VM.")
+@click.option("--avoid", multiple=True, metavar="VM", help="Not on this VM; its own too; may be repeated.")
+@as_option
+def move(door: Door, session: str, terminal: str, vm: str, avoid: tuple[str, ...], name: str) -> Reply:
+    """Move a session to another terminal; where its VM does not fit that, to another VM with all data.
+
+    Example: vmm session move s-1a2b3c4d --terminal phone
+    """
+    profile = terminal_from(terminal)
+    door.context.site.terminal(profile)  # a wrong one is told at once, without starting a playbook
+    wish = {"session_terminal": profile, "session_vm": vm, "session_avoid": list(avoid)}
+    reply = door.playbook("session_move", {"session_id": session, **wish, **_actor(name)})
+    return Reply(reply.result, _moved(reply.result), changed=reply.changed)
+
+
 @operation(command, "suspend", changes=True)
 @_session
 @as_option
@@ -186,6 +204,15 @@ def _opened(result: dict[str, Any]) -> str:
         lines.append(f"User image: {f'generation {n}' if (n := result['deployed']) else 'none stored yet'}")
     if waited := (result.get("queue") or {}).get("waited_s"):
         lines.append(f"Waited: {waited:g} s, at first at position {result['queue']['position']}")
+    return "\n".join([*lines, *_why(result.get("selection") or {})])
+
+
+def _moved(result: dict[str, Any]) -> str:
+    session = result["session"]
+    where = f"stays on {result['from']}" if result["to"] == result["from"] else f"moves to {result['to']}"
+    if session["vm"] == result["to"] != result["from"]:
+        where = f"is on {result['to']} now"
+    lines = [f"Session {session['id']} {where}", f"Endpoint: {session['endpoint'] or '-'}"]
     return "\n".join([*lines, *_why(result.get("selection") or {})])
 
 

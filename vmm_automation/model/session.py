@@ -20,7 +20,10 @@ class SessionState(StrEnum):
 
 TRANSITIONS: dict[SessionState, frozenset[SessionState]] = {
     SessionState.STARTING: frozenset({SessionState.ACTIVE, SessionState.CLOSING, SessionState.FAILED}),
-    SessionState.ACTIVE: frozenset({SessionState.SUSPENDED, SessionState.CLOSING, SessionState.FAILED}),
+    # starting again: on its way to another VM
+    SessionState.ACTIVE: frozenset(
+        {SessionState.STARTING, SessionState.SUSPENDED, SessionState.CLOSING, SessionState.FAILED}
+    ),
     SessionState.SUSPENDED: frozenset({SessionState.ACTIVE, SessionState.CLOSING, SessionState.FAILED}),
     # closing again: another run takes over from one that was cut off
     SessionState.CLOSING: frozenset({SessionState.CLOSING, SessionState.CLOSED, SessionState.FAILED}),

@@ -23,7 +23,7 @@ from vmm_automation.errors import (
 )
 from vmm_automation.model.pool import PoolDefinition
 from vmm_automation.model.vm import VmCondition
-from vmm_automation.operations import deployment, session_guest
+from vmm_automation.operations import cleaning, deployment
 from vmm_automation.operations.context import Context
 from vmm_automation.operations.ownership import is_given_up, run_token
 from vmm_automation.operations.pool_acts import PoolRun
@@ -128,7 +128,7 @@ def installed(context: Context, guest: Guest, *, check: bool = False) -> dict[st
     try:
         deployment.active(context, guest, ua_id=definition.ua, version=definition.version)
         if not was_clean:
-            session_guest.clean(context, guest, reserved=True)
+            cleaning.clean(context, guest, reserved=True)
     except VmmError as failure:
         note_failure(context, pool, vm=guest.name, failure=failure)
         return {"changed": True, "vms": {guest.name: {**told, "error": failure.to_document()}}}

@@ -25,8 +25,9 @@ from vmm_automation.operations.follow import IN_USE, follow
 from vmm_automation.operations.ownership import is_given_up
 from vmm_automation.operations.reconcile_plan import IN_GUEST, Action, Finding, Judged, Seen, plan
 from vmm_automation.operations.session_abandon import abandon, find
+from vmm_automation.operations.session_move_undo import undo
 from vmm_automation.operations.vm_facts import facts
-from vmm_automation.state import pools, sessions
+from vmm_automation.state import moves, pools, sessions
 from vmm_automation.state.store import Snapshot
 from vmm_automation.trace import point
 
@@ -48,8 +49,11 @@ def reconcile(context: Context, *, vms: Sequence[str] = (), check: bool = False)
     seen = {vm.name: Seen(vm, forwards.of_sessions(context, vm)) for vm in context.hypervisor.vms()}
     with context.store.reading() as tx:
         live = {session.vm: session for session in sessions.list_sessions(tx, live_only=True)}
+        known = {*live, *seen} - set(
+            moves.held_vms(tx)
+        )  # a VM that a session is on its way to is not its own
         found: list[Finding] = []
-        for name in sorted({*live, *seen} & (names or {*live, *seen})):
+        for name in sorted(known & (names or known)):
             session, its = live.get(name), seen.get(name, Seen(None))
             judged = _judge(tx, context, session) if session else Judged()
             found += plan(session, its, judged) if session else reconcile_plan.leftovers(name, its)
@@ -114,6 +118,7 @@ def _judge(tx: Snapshot, context: Context, session: Session, *, limits: bool = T
         and is_given_up(
             session.owner, since=session.changed_at, now=now, deadline_s=policies.claim_deadline_s
         ),
+        moving=working and moves.get(tx, session_id=session.id) is not None,
         lease_over=lease_end.is_due(tx, context, session, now=now),
         overdue=_overdue(context, session, now=now) if limits and not working else "",
     )
@@ -163,6 +168,8 @@ def _act(context: Context, finding: Finding) -> None:
         with suppress(Conflict):  # it got further meanwhile
             starting = frozenset({SessionState.STARTING})
             abandon(context, finding.session, reason=_CUT_OFF, expected=starting)
+    elif finding.action is Action.UNDO_MOVE:
+        undo(context, finding.session, reason=finding.found)
     elif finding.action is Action.END_SUSPENSION:
         lease_end.resume_due(context, finding.session)
     elif finding.action is Action.MARK:
@@ -184,7 +191,7 @@ def _forward_again(context: Context, finding: Finding) -> None:
     session = find(context, finding.session)
     if session.state not in IN_USE or session.port in (context.hypervisor.forwards(session.vm) or {}):
         return  # another run was faster
-    _note(context, finding, reason=reconcile_plan.started_anew(session))
+    _note(context, finding, reason=session.reason or reconcile_plan.started_anew(session))
     point("reconcile.marked")
     first = context.site.ua(session.ua).endpoints[0]
     port = forwards.add_again(context, session.vm, port=session.port, guest_port=first.port)

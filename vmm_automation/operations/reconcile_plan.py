@@ -11,6 +11,7 @@ from vmm_automation.model.session import Session, SessionState
 from vmm_automation.model.vm import Vm, VmState
 from vmm_automation.operations.follow import IN_USE
 from vmm_automation.operations.forwards import IN_MEMORY
+from vmm_automation.operations.session_move_undo import STOPPED
 
 
 class Action(StrEnum):
@@ -25,6 +26,7 @@ class Action(StrEnum):
     MARK = "mark"
     START_UA = "start_ua"
     ABANDON = "abandon"
+    UNDO_MOVE = "undo_move"
     CLOSE = "close"
 
 
@@ -47,9 +49,10 @@ class Seen:
 
 @dataclass(frozen=True)
 class Judged:
-    """What time says of a session: cut off while opening or closing, its lease over, itself overdue (why)."""
+    """What time says of a session: cut off while opening, closing, moving; its lease over; overdue (why)."""
 
     given_up: bool = False
+    moving: bool = False
     lease_over: bool = False
     overdue: str = ""
 
@@ -80,6 +83,8 @@ def plan(session: Session, seen: Seen, judged: Judged) -> list[Finding]:
     """What is to be done for one live session, in this order; an empty list if all is well."""
     found = f"{session.state}, VM {seen.text}"
     finding = Finding(session.id, session.vm, found, "", Action.NONE)
+    if session.state is SessionState.STARTING and judged.moving:
+        return list(_undone(finding, session, seen, judged)) if judged.given_up else []
     if session.state is SessionState.STARTING:
         opened = replace(finding, found="opening cut off", wanted="failed", action=Action.ABANDON)
         return [opened] if judged.given_up else []
@@ -114,6 +119,15 @@ def hint(session: Session, seen: Seen) -> str:
 def started_anew(session: Session) -> str:
     """The reason that a session has until its UA was started on a VM that lost its memory."""
     return f"its VM '{session.vm}' was started anew, its UA was not"
+
+
+def _undone(finding: Finding, session: Session, seen: Seen, judged: Judged) -> Iterator[Finding]:
+    """Back on its VM, as if it had never left; what that VM lacks is as for every active session."""
+    yield replace(finding, found="moving cut off", wanted="active where it was", action=Action.UNDO_MOVE)
+    if seen.vm is None or seen.vm.state not in IN_MEMORY:
+        yield _mark(finding, session, obstacle(session, seen))
+        return
+    yield from _in_use(finding, replace(session, state=SessionState.ACTIVE, reason=STOPPED), seen, judged)
 
 
 def _mark(finding: Finding, session: Session, reason: str) -> Finding:

@@ -26,6 +26,7 @@ from vmm_automation.operations.identity import require_privilege
 from vmm_automation.operations.ownership import is_given_up, run_token
 from vmm_automation.operations.reconcile import is_to_be_closed, observe, require_guest
 from vmm_automation.operations.session_abandon import abandon, find
+from vmm_automation.operations.session_move_undo import settle
 from vmm_automation.state import sessions
 from vmm_automation.state.store import Tx
 from vmm_automation.trace import point
@@ -113,9 +114,10 @@ def begin_close(
     ``steps`` of the document: ``capture`` (nothing was captured by this session yet), ``release``.
 
     Raises:
-        Conflict: another run closes it, or (not ``discard``) its VM does not run; nothing was changed.
+        Conflict: another run closes or moves it, or (not ``discard``) its VM is off; nothing was changed.
         NotPermitted: neither an operator nor a Watcher with *end*.
     """
+    settle(context, session_id, check=check)
     session = find(context, session_id)
     if not discard:  # what state and VM disagree on is of no matter here: both are brought to one end
         require_guest(session, observe(context, session.vm), doing="close")

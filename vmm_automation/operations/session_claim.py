@@ -11,10 +11,11 @@ from typing import Any
 
 from vmm_automation.errors import Conflict, NoVmFits
 from vmm_automation.model.names import check_name
+from vmm_automation.model.pool import Warmth
 from vmm_automation.model.session import Session, SessionState
 from vmm_automation.model.vm import VmFacts
 from vmm_automation.model.waiting import Place
-from vmm_automation.operations import seat_lookup
+from vmm_automation.operations import clean_snapshot, seat_lookup
 from vmm_automation.operations.context import Context
 from vmm_automation.operations.entries import session_change
 from vmm_automation.operations.ownership import run_token
@@ -182,6 +183,7 @@ def _claimed(
         "session": session.to_document(),
         "vm": session.vm,
         "warmth": str(choice.warmth),
+        "snapshot": clean_snapshot.ensure(context, session.vm) if choice.warmth is Warmth.READY else None,
         "selection": selection.to_document(),
         "generation": stored,
     }

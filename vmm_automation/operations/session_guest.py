@@ -1,7 +1,7 @@
-"""What a session does inside its guest: bring the user's data and the UA up, save the data, clean up.
+"""What a session does inside its guest: bring the user's data and the UA up, save the data, restore it.
 
 The order is what keeps data safe: the UA is stopped before its data is captured, the generation is recorded
-before anything is removed, and a VM counts as clean only after the guest was read back.
+before anything is removed; cleaning the VM is :mod:`vmm_automation.operations.cleaning`.
 """
 
 from __future__ import annotations
@@ -10,16 +10,17 @@ from typing import Any
 
 from vmm_automation.errors import Conflict
 from vmm_automation.model.session import Session, SessionState
+from vmm_automation.model.ua import UaDefinition
 from vmm_automation.operations import ua, user_image, user_image_hooks
+from vmm_automation.operations.cleaning import clean
 from vmm_automation.operations.context import Context
-from vmm_automation.operations.entries import session_change, vm_change
+from vmm_automation.operations.entries import session_change
 from vmm_automation.operations.image_transfer import capture_from, deploy_into
 from vmm_automation.operations.session import begin_close, find, release
+from vmm_automation.operations.session_move import require_move
 from vmm_automation.ports import Guest
-from vmm_automation.state import generations, pools, sessions, vms
+from vmm_automation.state import generations, sessions
 from vmm_automation.trace import point
-
-_IN_USE = frozenset({SessionState.STARTING, SessionState.ACTIVE, SessionState.SUSPENDED})
 
 
 def bring_up(context: Context, guest: Guest, session_id: str) -> dict[str, Any]:
@@ -56,12 +57,54 @@ def save(context: Context, guest: Guest, session_id: str, *, check: bool = False
     definition = context.site.ua(session.ua)
     if check:
         return {"changed": True, "actions": list(user_image.plan_capture(guest, ua=definition).actions)}
-    if not user_image_hooks.run_hooks(guest, ua=definition, names=("dump", "stop")):
-        context.progress(f"UA '{definition.id}' does not run any more: its hooks are passed over")
-    if definition.command:
-        ua.stop(guest, ua=definition.id)
+    _stop_for_capture(context, guest, definition)
     captured = capture_from(context, guest, session=session, definition=definition, closing=True)
     return {"changed": True, **captured}
+
+
+def hand_over(context: Context, guest: Guest, session_id: str) -> dict[str, Any]:
+    """Stop the UA of a session that is moving on its old VM, and capture its user's data for the new one.
+
+    Raises:
+        Conflict: the move was undone by another run, or the data is no generation: it is kept aside.
+        TaskFailed, DiskFull, GuestUnreachable: nothing was captured; the data is where it was.
+    """
+    session = _on(context, guest, session_id)
+    require_move(context, session_id)
+    definition = context.site.ua(session.ua)
+    _stop_for_capture(context, guest, definition)
+    captured = capture_from(context, guest, session=session, definition=definition)
+    if captured["generation"] is None:
+        raise Conflict(
+            f"Cannot move session '{session_id}': its data is kept aside, {captured['orphaned']['reason']}",
+            hint=f"vmm image list --orphaned --user {session.user}",
+            details={"session": session_id, "archive": captured["orphaned"]["archive"]},
+        )
+    point("session.move.captured")
+    return {"changed": True, **captured}
+
+
+def take_over(context: Context, guest: Guest, session_id: str) -> dict[str, Any]:
+    """Deploy a moving session's data to its new VM and start the UA there; the session is not there yet.
+
+    Raises:
+        Conflict: the move was undone by another run.
+        ArtifactInvalid, TaskFailed, Timeout, DiskFull, GuestUnreachable: the new VM could not be brought up.
+    """
+    session, move = find(context, session_id), require_move(context, session_id)
+    if move.vm != guest.name:
+        raise Conflict(
+            f"Session '{session_id}' moves to VM '{move.vm}', not to '{guest.name}'",
+            hint=f"vmm session show {session_id}",
+            details={"session": session_id, "vm": move.vm},
+        )
+    definition = context.site.ua(session.ua)
+    with context.store.reading() as tx:
+        newest = generations.get(tx, user=session.user, ua=session.ua)
+    deploy_into(context, guest, session=session, generation=newest, definition=definition)
+    if definition.command:
+        ua.start(guest, definition=definition, version=session.version)
+    return {"changed": True, "deployed": newest.number}
 
 
 def end(context: Context, guest: Guest, session_id: str, *, check: bool = False) -> dict[str, Any]:
@@ -69,7 +112,7 @@ def end(context: Context, guest: Guest, session_id: str, *, check: bool = False)
 
     Raises:
         Conflict: another run closes it, or its VM does not run.
-        TaskFailed, DiskFull, GuestUnreachable: see :func:`save` and :func:`clean`; it can be repeated.
+        TaskFailed, DiskFull, GuestUnreachable: see :func:`save` and ``cleaning``; it can be repeated.
     """
     closing = begin_close(context, session_id, check=check)
     if not check and "capture" in closing["steps"]:
@@ -151,45 +194,11 @@ def restore(
     return {"changed": True, "deployed": wanted.number}
 
 
-def clean(context: Context, guest: Guest, *, reserved: bool = False, check: bool = False) -> dict[str, Any]:
-    """Remove all of a user's data from a guest, prove that it is gone, and call the VM clean.
-
-    ``reserved``: the caller is who works on the VM for its pool.
-
-    Raises:
-        Conflict: a session is using the VM, or its pool works on it.
-        TaskFailed: something of the user's could not be removed; the VM stays dirty.
-    """
-    with context.store.reading() as tx:
-        live = sessions.live_on_vm(tx, vm=guest.name)
-        working = pools.reserved(tx).get(guest.name)
-    if working and not reserved:
-        raise Conflict(
-            f"Cannot clean VM '{guest.name}': it is worked on by {working}",
-            hint="vmm pool refill",
-            details={"vm": guest.name, "reserved": working},
-        )
-    if live and live.state in _IN_USE:
-        raise Conflict(
-            f"Cannot clean VM '{guest.name}': session '{live.id}' is {live.state} on it",
-            hint=f"vmm session close {live.id}",
-            details={"vm": guest.name, "session": live.id},
-        )
-    if check:
-        plan = user_image.plan_clean(guest)
-        return {"changed": plan.changed, "actions": list(plan.actions)}
-    for name, there in ua.read_status(guest).uas.items():
-        if there.running:
-            ua.stop(guest, ua=name)
-    user_image.clean(guest)
-    point("image.clean.cleaned")
-    with context.store.transaction() as tx:
-        now = context.clock.now()
-        with vm_change(tx, context, guest.name, action="vm.clean", now=now) as result:
-            vms.mark_clean(tx, vm=guest.name, reason="cleaned and read back", now=now)
-            result |= {"status": "ok"}
-    point("image.clean.recorded")
-    return {"changed": True, "cleaned": guest.name}
+def _stop_for_capture(context: Context, guest: Guest, definition: UaDefinition) -> None:
+    if not user_image_hooks.run_hooks(guest, ua=definition, names=("dump", "stop")):
+        context.progress(f"UA '{definition.id}' does not run any more: its hooks are passed over")
+    if definition.command:
+        ua.stop(guest, ua=definition.id)
 
 
 def _on(context: Context, guest: Guest, session_id: str) -> Session:

@@ -44,12 +44,18 @@ _RULES = (
     (
         "fence {fence} was given out, and the counter stands at {value}: it would be given again",
         "SELECT fence, value FROM (SELECT MAX(fence) AS fence FROM (SELECT fence FROM sessions"
-        " UNION ALL SELECT fence FROM vm_conditions UNION ALL SELECT fence FROM generations) AS given)"
+        " UNION ALL SELECT fence FROM vm_conditions UNION ALL SELECT fence FROM generations"
+        " UNION ALL SELECT fence FROM session_moves) AS given)"
         " AS highest, counters WHERE name = 'session_fence' AND fence > value",
     ),
     (
         "the counter of fences is not there",
         "SELECT 1 AS n WHERE NOT EXISTS (SELECT 1 FROM counters WHERE name = 'session_fence')",
+    ),
+    (
+        "session '{session}' is on its way to VM '{vm}', and is {state}",
+        "SELECT session, session_moves.vm, state FROM session_moves JOIN sessions ON id = session"
+        " WHERE state <> 'starting' ORDER BY session",
     ),
     (
         "generation {number} of user '{user_name}', UA '{ua}' has an older fence than the one before it",

@@ -27,6 +27,7 @@ from vmm_automation.model.base_image import BaseImage
 from vmm_automation.model.times import to_text
 from vmm_automation.model.vm import Vm, VmProfile, VmState
 from vmm_automation.operations.base_image import acceleration
+from vmm_automation.operations.clean_snapshot import forget_if_clean
 from vmm_automation.operations.context import Context
 from vmm_automation.operations.entries import vm_change
 from vmm_automation.state import vms
@@ -169,6 +170,8 @@ def start(work: Work) -> None:
     fresh = vm.state in {VmState.STOPPED, VmState.CRASHED}
     if vm.state is VmState.CRASHED:
         work.phase("destroy", lambda: work.context.hypervisor.destroy(work.name))
+    if fresh:
+        forget_if_clean(work.context, work.name)
     _boot(work, fresh=fresh, late_clock=vm.state is VmState.PARKED)
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Final
 
 from vmm_automation.state.schema_first import FIRST, IDENTITY
+from vmm_automation.state.schema_moves import MOVES
 from vmm_automation.state.schema_pools import POOLS
 from vmm_automation.state.schema_queue import QUEUE
 from vmm_automation.trace import point
@@ -167,6 +168,7 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
     _SEATS,
     POOLS,
     QUEUE,
+    MOVES,
 )
 VERSION: Final = len(MIGRATIONS)
 

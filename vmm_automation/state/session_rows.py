@@ -45,8 +45,12 @@ def require_live(tx: Snapshot, *, session_id: str, doing: str) -> Session:
 
 
 def live_on_vm(tx: Snapshot, *, vm: str) -> Session | None:
-    """The session that holds a VM."""
-    row = tx.one(f"SELECT * FROM sessions WHERE vm = :vm AND {LIVE_SQL}", vm=vm)  # noqa: S608 - a constant
+    """The session that holds a VM: is on it, or on its way to it."""
+    row = tx.one(
+        f"SELECT * FROM sessions WHERE {LIVE_SQL}"  # noqa: S608 - a constant
+        " AND (vm = :vm OR id IN (SELECT session FROM session_moves WHERE vm = :vm))",
+        vm=vm,
+    )
     return _session(row) if row else None
 
 
@@ -61,8 +65,11 @@ def live_of_user(tx: Snapshot, *, user: str, ua: str) -> Session | None:
 
 
 def holders(tx: Snapshot) -> dict[str, str]:
-    """VM to the session that holds it."""
-    rows = tx.all(f"SELECT vm, id FROM sessions WHERE {LIVE_SQL}")  # noqa: S608 - a constant
+    """VM to the session that holds it: is on it, or on its way to it."""
+    rows = tx.all(
+        f"SELECT vm, id FROM sessions WHERE {LIVE_SQL}"  # noqa: S608 - a constant
+        " UNION ALL SELECT vm, session FROM session_moves"
+    )
     return {row["vm"]: row["id"] for row in rows}
 
 

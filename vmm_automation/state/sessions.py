@@ -14,7 +14,7 @@ from vmm_automation.errors import Conflict
 from vmm_automation.model.session import TRANSITIONS, Session, SessionState
 from vmm_automation.model.times import to_text
 from vmm_automation.model.vm import VmCondition
-from vmm_automation.state import grants, vms
+from vmm_automation.state import grants, moves, vms
 from vmm_automation.state.session_rows import (
     LIVE_SQL,
     get,
@@ -188,6 +188,7 @@ def move_to(
     after = get(tx, session_id=session_id)
     if not after.live:
         grants.end_all(tx, session=session_id, now=now, reason=f"session {state}")
+        moves.forget(tx, session_id=session_id)
     return after
 
 

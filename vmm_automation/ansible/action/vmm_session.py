@@ -1,4 +1,4 @@
-"""The steps of a session that need no guest: reconciled, claimed, active, abandoned, closing, released."""
+"""The steps of a session that need no guest: reconciled, claimed, active, moved, closing, released."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from typing import Any
 from vmm_automation.ansible.action_base import VmmAction, text_list
 from vmm_automation.errors import Partial, UsageError, error_from_document
 from vmm_automation.operations import (
+    clean_snapshot,
     image_due,
     reconcile,
     session,
     session_claim,
     session_listing,
+    session_move,
     session_queue,
     suspension,
 )
@@ -118,6 +120,19 @@ def _abandoned(context: Context, arguments: dict[str, Any], _check: bool) -> dic
     return session.abandon(context, str(arguments["session"]), reason=str(arguments.get("reason") or ""))
 
 
+def _moving(context: Context, arguments: dict[str, Any], check: bool) -> dict[str, Any]:
+    wish = session_move.Wish(
+        terminal=arguments["terminal"],
+        vm=str(arguments.get("vm") or ""),
+        avoid=text_list(arguments.get("avoid") or [], name="session_avoid"),
+    )
+    return session_move.begin(context, str(arguments["session"]), wish, check=check)
+
+
+def _unmoved(context: Context, arguments: dict[str, Any], _check: bool) -> dict[str, Any]:
+    return session_move.undo(context, str(arguments["session"]), reason=str(arguments.get("reason") or ""))
+
+
 def _failed(_context: Context, arguments: dict[str, Any], _check: bool) -> dict[str, Any]:
     """Fail again with the failure that made the session be given up."""
     error = arguments.get("error")
@@ -148,6 +163,10 @@ _STEPS: dict[str, _Step] = {
     "queued": _queued,
     "canceled": _canceled,
     "active": _active,
+    "kept": lambda context, arguments, _check: clean_snapshot.keep(context, str(arguments["session"])),
+    "moving": _moving,
+    "moved": lambda context, arguments, _check: session_move.switch(context, str(arguments["session"])),
+    "unmoved": _unmoved,
     "abandoned": _abandoned,
     "failed": _failed,
     "reported": _reported,

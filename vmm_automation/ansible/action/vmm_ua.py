@@ -7,7 +7,7 @@ from typing import Any
 
 from vmm_automation.ansible.action_base import VmmAction, text_list
 from vmm_automation.errors import UsageError
-from vmm_automation.operations import deployment, ua_lifecycle, ua_rollout, ua_status
+from vmm_automation.operations import deployment, ua_lifecycle, ua_rollout, ua_status, vm_lock
 from vmm_automation.operations.context import Context
 from vmm_automation.ports import Guest
 
@@ -37,7 +37,11 @@ class ActionModule(VmmAction):
         if state == "concluded":
             run = str(self.variables.get("vmm_run") or "")
             return ua_rollout.concluded(context, ua_id=_text(arguments, "id"), run=run, check=check)
-        return _on_guest(context, self.guest(), arguments, state=state, check=check)
+        guest = self.guest()
+        if check:
+            return _on_guest(context, guest, arguments, state=state, check=True)
+        with vm_lock.held(context, guest.name):
+            return _on_guest(context, guest, arguments, state=state, check=False)
 
 
 def _on_guest(

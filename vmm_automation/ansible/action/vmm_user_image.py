@@ -6,25 +6,33 @@ from typing import Any
 
 from vmm_automation.ansible.action_base import VmmAction
 from vmm_automation.errors import UsageError
-from vmm_automation.operations import session_guest
+from vmm_automation.operations import cleaning, session_guest
 from vmm_automation.operations.context import Context
+
+#: steps of a run that takes none of them in a dry run
+_ALWAYS = {
+    "deployed": session_guest.bring_up,
+    "handed_over": session_guest.hand_over,
+    "taken_over": session_guest.take_over,
+}
+_CHECKED = {
+    "saved": session_guest.save,
+    "ended": session_guest.end,
+    "restarted": session_guest.restart,
+}
 
 
 class ActionModule(VmmAction):
     """``vmm_user_image: {state: saved, session: s-1234}``."""
 
     def perform(self, context: Context, arguments: dict[str, Any], *, check: bool) -> dict[str, Any]:
-        """See :mod:`vmm_automation.operations.session_guest`."""
+        """See :mod:`vmm_automation.operations.session_guest` and ``cleaning``."""
         state, session = str(arguments.get("state")), str(arguments.get("session") or "")
         guest = self.guest()
-        if state == "deployed":
-            return session_guest.bring_up(context, guest, session)
-        if state == "saved":
-            return session_guest.save(context, guest, session, check=check)
-        if state == "ended":
-            return session_guest.end(context, guest, session, check=check)
-        if state == "restarted":
-            return session_guest.restart(context, guest, session, check=check)
+        if state in _ALWAYS:
+            return _ALWAYS[state](context, guest, session)
+        if state in _CHECKED:
+            return _CHECKED[state](context, guest, session, check=check)
         if state == "captured":
             changed_only = bool(arguments.get("changed_only"))
             return session_guest.capture(context, guest, session, changed_only=changed_only, check=check)
@@ -37,5 +45,5 @@ class ActionModule(VmmAction):
             number = int(arguments.get("generation") or 0)
             return session_guest.restore(context, guest, session, number=number, check=check)
         if state == "cleaned":
-            return session_guest.clean(context, guest, check=check)
+            return cleaning.clean(context, guest, check=check)
         raise UsageError(f"'{state}' is not a state of user images", hint="user_image_state=captured")
