@@ -91,20 +91,25 @@ class MadeSite:
             return [f"{name} {dict(row)}" for name in names for row in tx.all(f"SELECT * FROM {name}")]
 
 
-def make_site(place: Path, *, running: Mapping[str, int] | Sequence[str] = ()) -> MadeSite:
-    """A copy of the project's site, with VMs that the test driver calls running (name: SSH port)."""
+def make_site(
+    place: Path, *, running: Mapping[str, int] | Sequence[str] = (), made_from: str = ""
+) -> MadeSite:
+    """A copy of the project's site, with VMs that the test driver calls running (name: SSH port).
+
+    ``made_from``: the home that their domains are noted to be made from.
+    """
     directory, home = place / "site", place / "home"
     shutil.copytree(default_site(), directory)
     ports = dict(running) if isinstance(running, Mapping) else dict.fromkeys(running, 1)
     node = place / "node.xml"
-    node.write_text(f"<node>{''.join(_domain(name, port) for name, port in ports.items())}</node>")
+    node.write_text(f"<node>{''.join(_domain(name, port, made_from) for name, port in ports.items())}</node>")
     uri = f"test://{node}" if ports else "test:///default"
     (directory / "site.yml").write_text(f"name: {NAME}\nuri: {uri}\n")
     home.mkdir(mode=0o700)
     return MadeSite(directory, home)
 
 
-def _domain(name: str, port: int) -> str:
+def _domain(name: str, port: int, home: str) -> str:
     record = VmRecord(
         site=NAME,
         name=name,
@@ -115,6 +120,7 @@ def _domain(name: str, port: int) -> str:
         created_at="2026-01-31T12:00:00.000000Z",
         ready=True,
         protocols=("http",),
+        home=home,
     )
     metadata = record_xml(record).replace("<vm ", f'<vmm:vm xmlns:vmm="{NAMESPACE}" ')
     return (

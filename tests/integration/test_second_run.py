@@ -111,7 +111,9 @@ def test_watcher_and_suspension_playbooks_end_in_the_wanted_state_whatever_they_
     converge(vmm, "session_suspend", session_id=session, session_watcher=_WATCHER)
     converge(vmm, "session_resume", session_id=session, session_watcher=_WATCHER)
     converge(vmm, "watcher_lock_release", **who)
-    assert vmm.play("watcher_assign", **{**who, "watcher_name": _OTHER}, watcher_privileges=["suspend"]).changed
+    assert vmm.play(
+        "watcher_assign", **{**who, "watcher_name": _OTHER}, watcher_privileges=["suspend"]
+    ).changed
     assert vmm.play("watcher_lock_acquire", **who).changed
     converge(vmm, "watcher_lock_hand_over", **who, watcher_to=_OTHER)
     converge(vmm, "watcher_lock_break", watcher_session=session, watcher_reason="ann went home")

@@ -6,14 +6,13 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
-from urllib.parse import urlsplit
 
 import libvirt
 import libvirt_qemu
 
 from vmm_automation.adapters import domain_xml
 from vmm_automation.adapters.domain_xml import DomainSpec, VmRecord, domain_name
+from vmm_automation.adapters.libvirt_start import start_hint
 from vmm_automation.errors import Conflict, HypervisorUnreachable, NotFound, PortTaken, TaskFailed
 from vmm_automation.model.names import check_name
 from vmm_automation.model.vm import Vm, VmState
@@ -47,12 +46,14 @@ class LibvirtHypervisor:
     """The VMs of one site at one libvirt URI.
 
     Calls may come from several threads at once (libvirt's connection allows it). A domain without this
-    site's metadata is never listed nor touched.
+    site's metadata, or made from another controller's ``home``, is never listed nor touched: keys and
+    disks of its VM are there.
     """
 
-    def __init__(self, uri: str, *, site: str) -> None:
+    def __init__(self, uri: str, *, site: str, home: str = "") -> None:
         self.uri = uri
         self.site = site
+        self.home = home
         libvirt.registerErrorHandler(lambda _context, _error: None, None)  # errors travel as exceptions
         with self._translated("open a connection"):
             self._connection = libvirt.open(uri)
@@ -75,7 +76,7 @@ class LibvirtHypervisor:
         with self._translated("list domains"):
             for domain in self._connection.listAllDomains():
                 record = self._record(domain)
-                if record and record.site == self.site:
+                if record and record.site == self.site and self._is_ours(record):
                     found.append(self._vm(domain, record))
         return sorted(found, key=lambda vm: vm.name)
 
@@ -84,6 +85,7 @@ class LibvirtHypervisor:
 
         Raises:
             NotFound: the site has no such VM.
+            Conflict: its domain was made by something else, or from another home.
         """
         domain = self._domain(name)
         record = self._record(domain)
@@ -91,6 +93,12 @@ class LibvirtHypervisor:
             raise Conflict(
                 f"Domain '{domain.name()}' exists but was not made by this site",
                 hint=f"virsh -c {self.uri} dumpxml {domain.name()}",
+            )
+        if not self._is_ours(record):
+            raise Conflict(
+                f"VM '{name}' of site '{self.site}' was made from another home, '{record.home}'",
+                hint=f"VMM_HOME={record.home} vmm vm show {name}",
+                details={"vm": name, "home": record.home},
             )
         with self._translated(f"read VM '{name}'"):
             return self._vm(domain, record)
@@ -223,6 +231,9 @@ class LibvirtHypervisor:
         except (KeyError, ValueError):
             return None
 
+    def _is_ours(self, record: VmRecord) -> bool:
+        return not record.home or not self.home or record.home == self.home
+
     def _vm(self, domain: libvirt.virDomain, record: VmRecord) -> Vm:
         state, _max_kib, memory_kib, vcpus, _cpu_ns = domain.info()
         return Vm(
@@ -266,16 +277,6 @@ class LibvirtHypervisor:
         if code in {libvirt.VIR_ERR_OPERATION_FAILED, libvirt.VIR_ERR_DOM_EXIST} and "exists" in reason:
             return Conflict(f"libvirt could not {action}: {reason}", hint="vmm vm list")
         return TaskFailed(f"libvirt could not {action}: {reason}", details={"uri": self.uri, "code": code})
-
-
-def start_hint(uri: str) -> str:
-    """The command that starts the libvirt which serves a URI."""
-    address = urlsplit(uri)
-    if address.hostname:
-        return f"ssh {address.hostname} systemctl start libvirtd"
-    if address.path != "/system":
-        return "virsh -c qemu:///session version"
-    return "systemctl start libvirtd" if Path("/run/systemd/system").is_dir() else "libvirtd -d"
 
 
 def _port_taken(port: int, reason: str) -> PortTaken:

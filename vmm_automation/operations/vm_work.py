@@ -129,6 +129,7 @@ def _define(work: Work, profile: VmProfile, image: BaseImage) -> None:
         created_at=to_text(context.clock.now()),
         features=profile.features,
         protocols=profile.protocols,
+        home=str(context.places.home),
     )
     verdict = acceleration(context, image)
     context.hypervisor.define(
