@@ -8,6 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from vmm_automation.state import sessions, vms
+from vmm_automation.state.store import Engine
+
+from .fake_clock import FakeClock
 from .postgres_server import PostgresServer, running_server
 from .real_state import ENGINES, RealState
 
@@ -39,6 +43,37 @@ def real_state(request: pytest.FixtureRequest, tmp_path: Path) -> RealState:
     server: PostgresServer = request.getfixturevalue("postgres_server")
     (tmp_path / "home").mkdir()
     return RealState(tmp_path / "home", server.text(server.emptied()))
+
+
+@pytest.fixture
+def store(real_state: RealState) -> Iterator[Engine]:
+    with real_state.open() as opened:
+        yield opened
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def live(store: Engine, clock: FakeClock) -> Engine:
+    """A store with live session s-1."""
+    with store.transaction() as tx:
+        vms.mark_clean(tx, vm="vm-1", now=clock.now())
+        sessions.claim(
+            tx,
+            session_id="s-1",
+            user="ann",
+            ua="cal",
+            version="1",
+            vm="vm-1",
+            terminal="phone",
+            explanation={},
+            owner="",
+            now=clock.now(),
+        )
+    return store
 
 
 @pytest.fixture(params=ENGINES)

@@ -17,6 +17,7 @@ from vmm_automation.adapters.domain_xml import NAMESPACE, VmRecord, record_xml
 from vmm_automation.content import content_directory, default_site
 from vmm_automation.state import sessions, vms
 from vmm_automation.state.sqlite import SqliteStore
+from vmm_automation.state.store import Store
 
 NAME = "made"
 
@@ -67,8 +68,13 @@ class MadeSite:
 
     def claim(self, session: str = "s-1", *, vm: str = "vm-1", user: str = "ann") -> str:
         """Put a live session into the state, as if it had been claimed by a run that still goes on."""
+        with self.store() as store:
+            return self.claim_in(store, session, vm=vm, user=user)
+
+    def claim_in(self, store: Store, session: str = "s-1", *, vm: str = "vm-1", user: str = "ann") -> str:
+        """The same in a state that may be elsewhere."""
         now = datetime.now(UTC)
-        with self.store() as store, store.transaction() as tx:
+        with store.transaction() as tx:
             vms.mark_clean(tx, vm=vm, now=now)
             sessions.claim(
                 tx,

@@ -27,7 +27,7 @@ _PROGRAMS = ("initdb", "postgres")
 _SETTINGS = {
     "listen_addresses": "",
     "fsync": "on",
-    "max_connections": "60",
+    "max_connections": "100",
     "shared_buffers": "16MB",
     "dynamic_shared_memory_type": "mmap",
     "unix_socket_permissions": "0700",
@@ -40,9 +40,25 @@ _ACCESS = "local all locked scram-sha-256\nlocal all all trust\n"
 class PostgresServer:
     """A running server. Tests that only write rows share the database ``state``, one after another."""
 
-    def __init__(self, directory: Path, process: subprocess.Popen[bytes]) -> None:
-        self.directory, self.process = directory, process
+    def __init__(self, directory: Path, command: list[str]) -> None:
+        self.directory, self._command = directory, command
         self._numbers = itertools.count()
+        self.start()
+
+    def start(self) -> None:
+        """Start it on what is there, and wait until it answers."""
+        with (self.directory / "log").open("ab") as log:
+            self.process = subprocess.Popen(
+                self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/"
+            )
+        _wait_until_it_answers(self)
+
+    def stop(self, how: signal.Signals = signal.SIGINT) -> None:
+        """End it. SIGINT: "fast", ends connections, writes everything; SIGTERM: "smart", waits until all have
+        left; SIGQUIT: "immediate", as if the machine had crashed. No change if it has ended.
+        """
+        self.process.send_signal(how)
+        self.process.wait(timeout=_START_S)
 
     def url(self, database: str, *, user: str = "vmm", more: str = "") -> StateUrl:
         """How to reach a database."""
@@ -97,17 +113,13 @@ def running_server() -> Iterator[PostgresServer]:
         (base / "pg_hba.conf").write_text(_ACCESS)
         settings = [f"--{name}={value}" for name, value in _SETTINGS.items()]
         command = _words(user, [programs / "postgres", "-D", base, "-k", directory, *settings])
-        with (directory / "log").open("wb") as log:
-            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/")
+        server = PostgresServer(directory, command)
         try:
-            server = PostgresServer(directory, process)
-            _wait_until_it_answers(server)
             server.run("CREATE DATABASE state TEMPLATE template0")
             PostgresStore.open(server.url("state")).close()
             yield server
         finally:
-            process.send_signal(signal.SIGINT)  # "fast": ends connections, writes everything, ends
-            process.wait(timeout=_START_S)
+            server.stop()
     finally:
         shutil.rmtree(directory)
 

@@ -18,6 +18,7 @@
     |   +-- DiskFull              8   no space left where it is needed
     |   +-- StateUnusable         8   the state cannot be reached, is damaged or newer than the code
     +-- ArtifactInvalid           9   an image or artifact is absent, altered or not what it should be
+    |   +-- ImageDamaged          9   stored user images are damaged or missing; each is listed
     |   +-- AuditBroken           9   the audit chain was altered, or entries of it are missing
     +-- GuestUnreachable         10   SSH to a guest does not answer
     +-- TaskFailed               11   a task failed on a host; host, task and reason are attached
@@ -140,6 +141,10 @@ class ArtifactInvalid(VmmError):
     """An image or artifact is absent, altered, or not what its definition says."""
 
     exit_code = 9
+
+
+class ImageDamaged(ArtifactInvalid):
+    """Stored user images are damaged or missing; ``details['generations']`` has the result of each."""
 
 
 class AuditBroken(ArtifactInvalid):

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from vmm_automation.model.vm import Vm
+if TYPE_CHECKING:
+    from vmm_automation.model.vm import Vm
 
 
 class Clock(Protocol):
@@ -68,6 +69,9 @@ class Hypervisor(Protocol):
 
     def resume(self, name: str) -> None:
         """Let the guest's CPUs run again; no change if they run already."""
+
+    def forwards(self, name: str) -> dict[int, int] | None:
+        """Ports of 127.0.0.1 that lead to ports of a running guest; None where there is no way to ask."""
 
     def add_forward(self, name: str, *, port: int, guest_port: int) -> None:
         """Forward 127.0.0.1:port of the hypervisor to a TCP port of the guest. Raises PortTaken."""

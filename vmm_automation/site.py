@@ -15,13 +15,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vmm_automation.errors import NotFound, TerminalInvalid
+from vmm_automation.errors import NotFound, SiteInvalid
+from vmm_automation.model.access import Access, access_errors, access_from
 from vmm_automation.model.names import check_name
 from vmm_automation.model.state_url import parse_state_url
 from vmm_automation.model.terminal import TerminalProfile
@@ -29,12 +30,11 @@ from vmm_automation.model.ua import UaDefinition
 from vmm_automation.model.vm import VmProfile
 from vmm_automation.schema import definitions, errors_of, located, suggestion
 from vmm_automation.schema.files import DefinitionFiles, invalid_from
+from vmm_automation.schema.terminals import TerminalProfiles
 from vmm_automation.schema.yaml_text import read_mapping
 
 if TYPE_CHECKING:
     from vmm_automation.model.base_image import BaseImageDefinition
-
-_REQUEST = "request"
 
 
 class Acceleration(StrEnum):
@@ -45,13 +45,35 @@ class Acceleration(StrEnum):
     TCG = "tcg"
 
 
+class UnknownKeys(StrEnum):
+    """What is done with keys of a terminal profile that the vocabulary lacks."""
+
+    REFUSE = "refuse"
+    KEEP = "keep"
+
+
+class Placement(StrEnum):
+    """Between VMs that fit alike: first the region with most VMs free, or the fullest."""
+
+    SPREAD = "spread"
+    PACK = "pack"
+
+
 @dataclass(frozen=True)
 class Policies:
-    """What holds for the whole site; ``…_s`` are seconds."""
+    """What holds for the whole site; ``…_s`` are seconds, 0 of a session's limits is none."""
 
     suspend_lease_s: int = 300
     ssh_deadline_s: int = 300
     acceleration: Acceleration = Acceleration.AUTO
+    resume_on_lease_end: bool = False
+    resume_grace_s: int = 0
+    session_idle_s: int = 0
+    session_max_s: int = 0
+    sessions_per_user: int = 0
+    claim_deadline_s: int = 900
+    terminal_unknown_keys: UnknownKeys = UnknownKeys.REFUSE
+    placement: Placement = Placement.SPREAD
 
 
 @dataclass(frozen=True)
@@ -67,6 +89,7 @@ class Site:
     uri: str = "auto"
     policies: Policies = Policies()
     state_url: str = ""
+    access: Access = field(default_factory=Access)
 
     @classmethod
     def load(cls, directory: Path) -> Site:
@@ -87,17 +110,20 @@ class Site:
                 hint=f"ls {directory.parent}",
                 details={"directory": str(directory)},
             ) from missing
-        errors = errors or errors_of("site", document, where="site.yml") or _state_errors(document)
+        errors = errors or errors_of("site", document, where="site.yml")
+        errors = errors or [*_state_errors(document), *_access_errors(document)]
         if errors or document is None:
             raise invalid_from(errors, what=f"Site '{directory}'", hint=f"$EDITOR {file}")
         policies = dict(document.get("policies", {}))
-        policies["acceleration"] = Acceleration(policies.get("acceleration", Acceleration.AUTO))
+        choices = {"acceleration": Acceleration, "terminal_unknown_keys": UnknownKeys, "placement": Placement}
+        policies |= {key: kind(policies[key]) for key, kind in choices.items() if key in policies}
         return cls(
             directory=directory,
             name=check_name("site", document.get("name", directory.name)),
             uri=document.get("uri", "auto"),
             policies=Policies(**policies),
             state_url=document.get("state", {}).get("url", ""),
+            access=access_from(document.get("access", {})),
         )
 
     @property
@@ -135,6 +161,20 @@ class Site:
         """One UA definition. Raises InvalidName, NotFound, SiteInvalid."""
         return self._ua_files.one(name)
 
+    def ua_errors(self, name: str = "") -> list[str]:
+        """Every error of one UA definition, or of all. Raises InvalidName, NotFound."""
+        if not name:
+            return self._ua_files.errors()
+        try:
+            self._ua_files.one(name)
+        except SiteInvalid as invalid:
+            return list(invalid.details["errors"])
+        return []
+
+    def valid_uas(self) -> dict[str, UaDefinition]:
+        """The UA definitions that have no errors, by id."""
+        return self._ua_files.valid()
+
     def base_image(self, name: str) -> BaseImageDefinition:
         """One base image. Raises InvalidName, NotFound, SiteInvalid."""
         return self._base_image_files.one(name)
@@ -142,7 +182,7 @@ class Site:
     def terminal(self, name_or_mapping: str | Mapping[str, Any]) -> TerminalProfile:
         """One terminal profile: the site's by name, or the one that a request carries as a mapping.
 
-        A mapping may have a ``name``; without one it is called ``request``.
+        A mapping may have a ``name``, else it is called ``request``, and a ``base`` that it differs from.
 
         Raises:
             InvalidName, NotFound: as for every name of the site.
@@ -150,7 +190,7 @@ class Site:
         """
         if isinstance(name_or_mapping, str):
             return self._terminal_files.one(name_or_mapping)
-        return self._requested_terminal(name_or_mapping)
+        return self._terminal_files.requested(name_or_mapping)
 
     def validate(self) -> list[str]:
         """Every error of every file of the site, and every reference to what is not there."""
@@ -170,35 +210,14 @@ class Site:
                 close = suggestion(profile.base_image, images)
                 yield located(f"profiles/{name}.yml", ("base_image",), text + close)
 
-    def _requested_terminal(self, mapping: object) -> TerminalProfile:
-        if not isinstance(mapping, Mapping):
-            errors = errors_of("terminal", mapping, where="terminal")
-            document: dict[str, Any] = {}
-        else:
-            document = {key: value for key, value in mapping.items() if key != "name"}
-            errors = [f"terminal: key {key!r} is not text" for key in document if not isinstance(key, str)]
-        name = mapping.get("name", _REQUEST) if isinstance(mapping, Mapping) else _REQUEST
-        if not isinstance(name, str):
-            errors.append(f"terminal: name: {name!r} is not text")
-        profile = None
-        if not errors:
-            check_name("terminal", name)
-            profile, errors = definitions.terminal_from_mapping(name, document, where="terminal")
-        if profile is None:
-            hint = f"ls {self.directory / 'terminals'}"
-            raise invalid_from(
-                errors, what="The terminal profile of the request", hint=hint, error_class=TerminalInvalid
-            )
-        return profile
-
     @cached_property
     def _profile_files(self) -> DefinitionFiles[VmProfile]:
         return DefinitionFiles(self.directory / "profiles", "profile", definitions.profile_from_mapping)
 
     @cached_property
-    def _terminal_files(self) -> DefinitionFiles[TerminalProfile]:
-        build = definitions.terminal_from_mapping
-        return DefinitionFiles(self.directory / "terminals", "terminal", build, invalid=TerminalInvalid)
+    def _terminal_files(self) -> TerminalProfiles:
+        keep = self.policies.terminal_unknown_keys is UnknownKeys.KEEP
+        return TerminalProfiles(self.directory / "terminals", keep_unknown=keep)
 
     @cached_property
     def _ua_files(self) -> DefinitionFiles[UaDefinition]:
@@ -220,6 +239,11 @@ def _state_errors(document: Mapping[str, Any] | None) -> list[str]:
     if not url.has_secret:
         return []
     return [located("site.yml", ("state", "url"), "has a password in it: put that into ~/.pgpass")]
+
+
+def _access_errors(document: Mapping[str, Any] | None) -> list[str]:
+    found = access_errors((document or {}).get("access", {}))
+    return [located("site.yml", ("access", *path), text) for path, text in found]
 
 
 def _build_base_image(

@@ -93,7 +93,7 @@ def test_playbook_is_hosts_and_roles(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     assert len(text.splitlines()) <= 40
     for play in yaml.safe_load(text):
-        assert set(play) <= {"name", "hosts", "roles", "vars"}
+        assert set(play) <= {"name", "hosts", "order", "serial", "roles", "vars"}
         for role in play["roles"]:
             assert role["role"] in ROLES
             assert set(role.get("vars", {})) <= set(specs_of(role["role"]))

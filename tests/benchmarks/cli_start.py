@@ -1,4 +1,6 @@
-"""How long ``vmm`` takes to start: ``vmm --help`` and ``vmm session list`` against ``python -c pass``."""
+"""How long ``vmm`` takes to start: ``vmm --help`` and ``vmm session list`` against ``python -c pass``, and
+``vmm watcher lock acquire`` against ``python -c 'import sqlite3'``.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +18,7 @@ from vmm_automation.state.sqlite import SqliteStore
 _SESSIONS = 1000
 _LIVE = 10
 _FLOOR = "python -c pass"
+_LOCK_FLOOR = "python -c 'import sqlite3'"
 
 
 def main() -> None:
@@ -35,6 +38,14 @@ def main() -> None:
         for measure in kinds.values():
             measure(0)  # byte-code and page cache
         report.add("start", interleaved(options.runs, kinds), floor=_FLOOR)
+        site.vmm("watcher", "assign", f"s-{_SESSIONS - 1}", "bo", "--privilege", "suspend", "--for", "1h")
+        acquire = (VMM, "watcher", "lock", "acquire", f"s-{_SESSIONS - 1}", "bo")
+        kinds = {
+            _LOCK_FLOOR: _timed(PYTHON, "-c", "import sqlite3"),
+            "python -c 'import click, sqlite3'": _timed(PYTHON, "-c", "import click, sqlite3"),
+            "vmm watcher lock acquire": _timed(*acquire),
+        }
+        report.add("lock", interleaved(options.runs, kinds), floor=_LOCK_FLOOR)
     report.write(options.json)
 
 

@@ -35,7 +35,8 @@ def test_export_is_verified_where_there_is_no_state(site: MadeSite, session: str
     site.vmm("watcher", "assign", session, "bo", "--privilege", "suspend")
     file = site.home.parent / "audit.jsonl"
     assert site.json("audit", "export", str(file))[1]["result"]["events"] == 1
-    (site.home / "state.db").unlink()
+    for part in site.home.glob("state.db*"):  # a command that ends leaves the log to the next
+        part.unlink()
     assert site.json("audit", "verify", "--file", str(file))[0] == 0
     assert not (site.home / "state.db").exists()
     file.write_text(file.read_text().replace('"bo"', '"eve"'))

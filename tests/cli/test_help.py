@@ -59,7 +59,8 @@ def test_every_command_has_a_summary(path: str) -> None:
 
 
 LEAVES = [path for path, command in TREE.items() if not isinstance(command, click.Group)]
-READING = {"list", "show", "doctor", "log", "verify", "check", "backup", "export"}
+READING = {"diff", "list", "validate", "show", "history", "doctor", "log", "verify", "check", "backup"}
+READING |= {"export", "explain", "select"}
 
 
 @pytest.mark.parametrize("path", LEAVES)

@@ -6,11 +6,10 @@ import os
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -18,37 +17,11 @@ import yaml
 from vmm_automation.state import sessions, vms
 from vmm_automation.state.sqlite import SqliteStore
 
+from ..small_disk import filled, small_disk
 from .controller import Controller, wait_until
 from .private_libvirt import PrivateLibvirt
 
 _MIB = 1 << 20
-
-
-@contextmanager
-def small_disk(directory: Path, *, mib: int) -> Iterator[Path]:
-    """A file system of its own that is full soon."""
-    directory.mkdir()
-    options = f"size={mib}m,mode=0755"
-    subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(directory)], check=True)
-    try:
-        yield directory
-    finally:
-        subprocess.run(["umount", str(directory)], check=True)
-
-
-@contextmanager
-def filled(directory: Path) -> Iterator[None]:
-    """Not one more byte fits on the file system while the block runs."""
-    filler = directory / "filler"
-    with filler.open("wb", buffering=0) as file:
-        for size in (_MIB, 4096, 1):
-            try:
-                while file.write(bytes(size)):
-                    pass
-            except OSError:
-                continue
-    yield
-    filler.unlink()
 
 
 def test_disk_that_is_too_small_for_a_vm_is_refused_before_it_is_begun(
@@ -101,8 +74,8 @@ def begin_session(state: Path, *, session: str) -> None:
     now = datetime.now(UTC)
     with SqliteStore.open(state) as store, store.transaction() as tx:
         vms.mark_clean(tx, vm="vm-1", now=now)
-        what = {"user": "ann", "ua": "radicale", "version": "3.2.3", "vm": "vm-1", "terminal": "desktop"}
-        sessions.claim(tx, session_id=session, explanation={}, owner="", now=now, **what)
+        what: dict[str, Any] = {"user": "ann", "ua": "radicale", "version": "3.2.3", "vm": "vm-1"}
+        sessions.claim(tx, session_id=session, terminal="desktop", explanation={}, owner="", now=now, **what)
 
 
 def test_libvirt_that_is_not_there_is_said_so(bare: Controller, tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ import psutil
 import pytest
 
 from .calendars import calendar, make_calendar, set_calendar
-from .controller import Controller, Started, wait_until
+from .controller import Controller, wait_until
+from .killed_at import CLOSING, CREATING, DELETING, INSTALLING, OPENING, kill_at
 
 _VM = "vm-4"
 
@@ -96,9 +97,55 @@ def test_vm_create_killed_again_and_again_is_finished_by_the_run_that_lives(
     require_nothing_half_made(vmm)
 
 
-@pytest.mark.parametrize("moment", ["Session s-", "Deploy the user's image", "Open the endpoint"])
+@pytest.mark.parametrize("point", CREATING)
+def test_vm_create_killed_at_each_step_is_finished_or_deleted(
+    vmm: Controller, two_vms: tuple[str, str], point: str
+) -> None:
+    """Up to the domain: deleted without a trace. From its start on: the same command finishes it."""
+    del two_vms
+    before = (vmm.domains(), vm_files(vmm))
+    kill_at(vmm, point, "vm", "create", _VM)
+    if point in CREATING[3:]:
+        assert vmm("vm", "create", _VM).result["vms"][_VM]["action"] in {"start", "none"}
+        assert vmm.on_guest(_VM, "hostname") == _VM
+        assert not vmm("vm", "create", _VM).changed
+    assert vmm("vm", "delete", _VM, "--yes").changed
+    assert (vmm.domains(), vm_files(vmm)) == before
+    require_nothing_half_made(vmm)
+
+
+def test_vm_delete_killed_at_each_step_is_finished_by_the_next(
+    vmm: Controller, two_vms: tuple[str, str]
+) -> None:
+    """Whatever was gone by then, the next delete takes the rest; the last of them has nothing left to do."""
+    del two_vms
+    before = (vmm.domains(), vm_files(vmm))
+    kill_at(vmm, "vm.create.disk", "vm", "create", _VM)
+    kill_at(vmm, "vm.remove.removed", "vm", "delete", _VM, "--yes")
+    kill_at(vmm, "vm.create.defined", "vm", "create", _VM)
+    for point in DELETING[:2]:
+        kill_at(vmm, point, "vm", "delete", _VM, "--yes")
+    kill_at(vmm, DELETING[3], "vm", "delete", _VM, "--yes")
+    assert not vmm("vm", "delete", _VM, "--yes").changed
+    assert (vmm.domains(), vm_files(vmm)) == before
+    require_nothing_half_made(vmm)
+
+
+@pytest.mark.parametrize("point", INSTALLING)
+def test_ua_update_killed_at_each_step_is_finished_by_the_next(
+    vmm: Controller, radicale: tuple[str, str], point: str
+) -> None:
+    """The version is active on both VMs, and the ledger says so, after the same command."""
+    kill_at(vmm, point, "ua", "update", "radicale", "--version", "3.5.4")
+    assert vmm("ua", "update", "radicale", "--version", "3.5.4").result
+    active = {vm["name"]: vm["uas"] for vm in vmm("vm", "list").result["vms"]}
+    assert active == {vm: {"radicale": "3.5.4"} for vm in radicale}
+    assert not vmm("ua", "update", "radicale", "--version", "3.5.4").changed
+
+
+@pytest.mark.parametrize("point", OPENING)
 def test_session_open_killed_is_given_up_and_the_next_one_has_all_data(
-    vmm: Controller, radicale: tuple[str, str], moment: str
+    vmm: Controller, radicale: tuple[str, str], point: str
 ) -> None:
     """The half-open session fails, its VM is cleaned, and the user's next session has what was stored."""
     del radicale
@@ -107,9 +154,7 @@ def test_session_open_killed_is_given_up_and_the_next_one_has_all_data(
     vmm("session", "close", session["id"])
     stored = generations(vmm, user)
 
-    started = vmm.start(*open_words(user))
-    started.wait_for(moment)
-    started.kill_tree()
+    kill_at(vmm, point, *open_words(user))
     half_open = vmm.live_sessions()[0]
     assert (half_open["user"], half_open["state"]) == (user, "starting")
 
@@ -123,32 +168,24 @@ def test_session_open_killed_is_given_up_and_the_next_one_has_all_data(
     require_nothing_half_made(vmm)
 
 
-@pytest.mark.parametrize(
-    "moment",
-    [
-        "Take the session out of use",
-        "Capture the user's image",
-        "is stored",
-        "Clean the VM",
-        "End the session",
-    ],
-)
-def test_session_close_killed_is_finished_by_the_next_close(
-    vmm: Controller, radicale: tuple[str, str], moment: str
+@pytest.mark.parametrize("point", CLOSING)
+def test_session_close_killed_is_finished_by_the_next_close_or_by_reconcile(
+    vmm: Controller, radicale: tuple[str, str], point: str
 ) -> None:
     """One more generation is stored, neither none nor two; the VM ends clean; the last settings are kept."""
     del radicale
-    user, colour = "lou", f"#{len(moment):06x}ff"
+    user, colour = "lou", f"#{len(point):06x}ff"
     session = used_session(vmm, user, colour=colour)
     stored = generations(vmm, user)
 
-    started: Started = vmm.start("session", "close", session["id"])
-    started.wait_for(moment)
-    started.kill_tree()
+    kill_at(vmm, point, "session", "close", session["id"])
 
-    if vmm.live_sessions()[0]["state"] == "closing":  # a second session would miss the last changes
-        refused = vmm(*open_words(user)).refused("Conflict", status=5, names=session["id"])
-        assert session["id"] in refused["hint"]
+    assert vmm.live_sessions()[0]["state"] == "closing"  # a second session would miss the last changes
+    refused = vmm(*open_words(user)).refused("Conflict", status=5, names=session["id"])
+    assert session["id"] in refused["hint"]
+    if point.endswith("recorded"):
+        assert vmm("reconcile").result["closed"] == {session["id"]: {"generation": len(stored) + 1}}
+        assert not vmm("reconcile").changed
     closed = vmm("session", "close", session["id"]).result["session"]
     assert closed["state"] == "closed"
     assert generations(vmm, user) == [*stored, len(stored) + 1]
@@ -159,3 +196,39 @@ def test_session_close_killed_is_finished_by_the_next_close(
     again = vmm(*open_words(user)).result["session"]
     assert calendar(again["endpoint"], user=user) == (user, colour)
     vmm("session", "close", again["id"])
+
+
+def test_state_and_vm_that_part_are_brought_together(vmm: Controller, radicale: tuple[str, str]) -> None:
+    """Killed while suspending and resuming, paused and resumed by hand, restarted: one reconcile each."""
+    del radicale
+    session = used_session(vmm, "mo", colour="#112233ff")
+    name, domain = session["id"], f"vmm-{vmm.name}-{session['vm']}"
+    assert vmm("watcher", "assign", name, "bo", "--privilege", "suspend").changed
+    assert vmm("watcher", "lock", "acquire", name, "bo").changed
+
+    def together(*, domain_is: str, action: str) -> None:
+        found = vmm("reconcile").result["findings"]
+        assert [finding["action"] for finding in found] == ([action] if action else [])
+        assert vmm.virsh("domstate", domain).strip() == domain_is
+
+    for verb, state, action in (("suspend", "paused", "pause"), ("resume", "running", "resume")):
+        for point in ("recorded", "followed", "acted"):
+            kill_at(vmm, f"session.switch.{point}", "session", verb, name, "--as", "bo")
+            together(domain_is=state, action=action if point == "recorded" else "")
+            vmm("session", "resume" if verb == "suspend" else "suspend", name, "--as", "bo")
+        vmm("session", verb, name, "--as", "bo")
+        by_hand = "resume" if verb == "suspend" else "suspend"
+        vmm.virsh(by_hand, domain)
+        together(domain_is=state, action=action)
+
+    vmm.virsh("destroy", domain)
+    together(domain_is="shut off", action="mark")
+    assert not vmm("reconcile").changed
+    refused = vmm(*open_words("mo")).refused("Conflict", status=5, names=name)
+    assert refused["hint"] == f"vmm vm start {session['vm']}"
+    started = vmm("vm", "start", session["vm"]).result
+    assert [finding["action"] for finding in started["findings"]] == ["forward", "start_ua"]
+    again = vmm(*open_words("mo")).result["session"]
+    assert again["id"] == name
+    assert calendar(again["endpoint"], user="mo") == ("mo", "#112233ff")
+    vmm("session", "close", name)

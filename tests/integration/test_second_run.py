@@ -85,16 +85,27 @@ def test_ua_playbooks_end_in_the_wanted_state_whatever_they_find(
     converge(vmm, "ua_install", ua_id="radicale", ua_version="3.2.3", ua_vms=both)
     updated = converge(vmm, "ua_update", ua_id="radicale", ua_version="3.5.4", ua_vms=both)
     assert {vm: done["version"] for vm, done in updated.result["vms"].items()} == dict.fromkeys(both, "3.5.4")
+    converge(vmm, "ua_rollback", ua_id="radicale", ua_vms=both)
+    converge(vmm, "ua_activate", ua_id="radicale", ua_version="3.5.4", ua_vms=both)
+    converge(vmm, "ua_deactivate", ua_id="radicale", ua_vms=both)
+    assert vmm.play("ua_remove", ua_id="radicale", ua_version="3.2.3", ua_allow_destroy=True).status == 0
+    converge(vmm, "ua_deliver", ua_id="radicale", ua_version="3.2.3", ua_vms=both)
+    converge(vmm, "ua_status", nothing_to_do=True, ua_repair=True, ua_vms=both)
     converge(vmm, "ua_remove", ua_id="radicale", ua_vms=both, ua_allow_destroy=True)
     left = "find / -xdev -iname '*radicale*' ! -path '/var/log/*'"
     assert [vmm.on_guest(vm, left) for vm in both] == ["", ""]
 
 
 def test_session_opened_a_second_time_is_the_same_session(vmm: Controller, radicale: tuple[str, str]) -> None:
-    """Open and close, each twice: no second session, no second generation."""
+    """Open and close, each twice: no second session or generation; select and explain change nothing."""
     wanted: dict[str, Any] = {"session_user": "tea", "session_ua": "radicale", "session_vm": radicale[0]}
+    converge(vmm, "session_select", nothing_to_do=True, **wanted)
     opened = converge(vmm, "session_open", **wanted).result["session"]
+    converge(vmm, "session_explain", nothing_to_do=True, session_id=opened["id"])
     assert vmm.play("session_open", **wanted).result["session"] == opened
+    vmm.virsh("suspend", f"vmm-{vmm.name}-{opened['vm']}")
+    converge(vmm, "reconcile")
+    assert vmm.virsh("domstate", f"vmm-{vmm.name}-{opened['vm']}").strip() == "running"
     converge(vmm, "session_close", session_id=opened["id"])
     assert len(vmm("image", "list", "--user", "tea").result["generations"]) == 1
     assert vmm.condition(radicale[0]) == "clean"
@@ -110,6 +121,7 @@ def test_watcher_and_suspension_playbooks_end_in_the_wanted_state_whatever_they_
     converge(vmm, "watcher_lock_acquire", **who)
     converge(vmm, "session_suspend", session_id=session, session_watcher=_WATCHER)
     converge(vmm, "session_resume", session_id=session, session_watcher=_WATCHER)
+    assert vmm.play("session_touch", session_id=session).changed
     converge(vmm, "watcher_lock_release", **who)
     assert vmm.play(
         "watcher_assign", **{**who, "watcher_name": _OTHER}, watcher_privileges=["suspend"]
@@ -126,6 +138,22 @@ def test_image_playbooks_make_a_generation_and_bring_it_back(vmm: Controller, se
     number = captured["number"]
     deploy: dict[str, Any] = {"user_image_session": session, "user_image_generation": number}
     assert converge(vmm, "image_deploy", **deploy, **_DESTROY_IMAGE).result["deployed"] == number
+
+
+def test_stored_images_end_in_the_wanted_state_whatever_they_find(
+    vmm: Controller, radicale: tuple[str, str]
+) -> None:
+    """Verify, restore and prune the generations of a user whose session is over, each twice."""
+    whose: dict[str, Any] = {"image_store_user": "una", "image_store_ua": "radicale"}
+    opened = vmm("session", "open", "--user", "una", "--ua", "radicale", "--vm", radicale[0]).result
+    vmm("image", "capture", opened["session"]["id"])
+    vmm("session", "close", opened["session"]["id"])
+    converge(vmm, "image_verify", nothing_to_do=True, image_store_all=True, **whose)
+    restored = converge(vmm, "image_restore", image_store_generation=1, **whose).result["generation"]
+    assert (restored["number"], restored["reason"]) == (3, "restored from generation 1")
+    converge(vmm, "image_prune", image_store_keep_last=1, **whose)
+    left = vmm("image", "list", "--user", "una").result["generations"]
+    assert [generation["number"] for generation in left] == [3]
 
 
 def test_no_playbook_is_left_out() -> None:

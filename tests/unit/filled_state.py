@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from vmm_automation.model.ua import DeploymentState
 from vmm_automation.operations import watcher
-from vmm_automation.state import audit, ledger, vms
+from vmm_automation.state import audit, generation_marks, ledger, orphans, rollouts, seats, vms
 from vmm_automation.state.audit import Author
+from vmm_automation.state.rollouts import Outcome
 from vmm_automation.state.store import Engine, Tx
 
-from .conftest import FakeClock
-from .test_state_generations import add, run
+from ..fake_clock import FakeClock
+from .test_state_generations import add, made, run
 
 
 def fill(store: Engine, clock: FakeClock) -> None:
@@ -21,11 +23,17 @@ def fill(store: Engine, clock: FakeClock) -> None:
         for number in range(3):
             session = run(tx, clock, f"s-{number}", f"vm-{number}")
             add(tx, clock, number + 1, f"s-{number}", session.fence)
+        generation_marks.set_pinned(tx, user="ann", ua="cal", number=1, pinned=True)
+        generation, manifest = made(clock, 4, "s-1", session.fence - 1)
+        orphans.add(tx, generation=generation, manifest=manifest, reason="it's late")
         run(tx, clock, "s-live", "vm-live", end=False)
         vms.next_fence(tx)  # drawn by somebody who then failed: it must never come again
         vms.mark_dirty(tx, vm="vm-1", reason='it\'s "dirty"\n100% é 𝄞', now=clock.now())
         vms.forget(tx, vm="vm-2")
         ledger.record(tx, vm="vm-1", ua="cal", version="1", state=DeploymentState.ACTIVE, now=clock.now())
+        rollouts.begin(tx, ua="cal", holder="ann", owner="host:boot:1:1", now=clock.now())
+        rollouts.note(tx, Outcome("vm-1", "failed", 12, "it's gone", {"message": "é"}), ua="cal")
+        seats.learn(tx, vm="vm-1", offered={"vcpus": 1}, active={"cal": "1"}, free=False)
         for number in range(200):  # more than are read at a time
             old_event(tx, f"{number}")
     for name in ("bo", "cy"):
@@ -38,6 +46,8 @@ def fill(store: Engine, clock: FakeClock) -> None:
             duration=timedelta(hours=1),
             actor="root",
         )
+    later: dict[str, Any] = {"privileges": ["view"], "starts": timedelta(hours=1), "token": True}
+    watcher.assign(store, clock, session="s-live", watcher="di", actor="root", **later)
     watcher.lock_acquire(store, clock, session="s-live", watcher="bo", actor="root")
     watcher.revoke(store, clock, session="s-live", watcher="cy", actor="root")
     with pytest.raises(ZeroDivisionError), store.transaction() as tx:  # PostgreSQL leaves out a number

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from vmm_automation.content import default_site
+from vmm_automation.errors import NotFound, PortTaken
 from vmm_automation.model.session import SessionState
 from vmm_automation.model.vm import Vm, VmState
 from vmm_automation.operations import watcher
@@ -18,14 +19,16 @@ from vmm_automation.site import Site
 from vmm_automation.state import sessions
 from vmm_automation.state.store import Engine
 
-from .conftest import FakeClock
+from ..fake_clock import FakeClock
 
 
 class OneVm:
-    """Implements ``ports.Hypervisor``: whether its one VM runs, and what happens just before it is paused."""
+    """Implements ``ports.Hypervisor``: its one VM, and what happens just before that is paused."""
 
     def __init__(self) -> None:
-        self.runs = True
+        self.runs = self.on = self.there = True
+        self.ports: dict[int, int] = {20001: 22}
+        self.taken: set[int] = set()
         self.before_pause: Callable[[], None] = lambda: None
 
     def pause(self, name: str) -> None:
@@ -40,17 +43,30 @@ class OneVm:
         del name
         self.runs = True
 
+    def power_cut(self) -> None:
+        """Its memory is lost, and the forwards of the process that was it."""
+        self.runs = self.on = False
+        self.ports = {20001: 22}
+
+    def start(self, name: str) -> None:
+        """It runs again."""
+        del name
+        self.runs = self.on = True
+
     def vms(self) -> list[Vm]:
-        """Not asked for here."""
-        return []
+        """The one, if it is there."""
+        return [self.vm("vm-1")] if self.there else []
 
     def vm(self, name: str) -> Vm:
-        """Running or paused."""
+        """Running, paused or off."""
+        if not self.there:
+            raise NotFound(f"VM '{name}' does not exist", hint="vmm vm list")
+        state = VmState.RUNNING if self.runs else VmState.PAUSED
         return Vm(
             name=name,
             domain=f"vmm-local-{name}",
             uuid="00000000-0000-0000-0000-000000000001",
-            state=VmState.RUNNING if self.runs else VmState.PAUSED,
+            state=state if self.on else VmState.STOPPED,
             profile="small",
             base_digest="0" * 64,
             vcpus=1,
@@ -59,11 +75,22 @@ class OneVm:
             host_key="ssh-ed25519 AAAA",
         )
 
+    def forwards(self, name: str) -> dict[int, int] | None:
+        """Those there are."""
+        del name
+        return dict(self.ports)
+
     def add_forward(self, name: str, *, port: int, guest_port: int) -> None:
-        """Not asked for here."""
+        """One more; refused where something else has the port."""
+        del name
+        if port in self.taken or port in self.ports:
+            raise PortTaken(f"Port {port} is in use", hint="ss -ltn")
+        self.ports[port] = guest_port
 
     def remove_forward(self, name: str, *, port: int) -> None:
-        """Not asked for here."""
+        """One less."""
+        del name
+        self.ports.pop(port, None)
 
 
 @pytest.fixture

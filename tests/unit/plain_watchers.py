@@ -15,10 +15,10 @@ class Refused(Exception):
 
 @dataclass
 class PlainWatchers:
-    """One session with its grants (privileges, end) and its right; a writer removes ended grants."""
+    """One session with its grants (privileges, start, end) and its right; a writer removes ended grants."""
 
     state: SessionState = SessionState.STARTING
-    grants: dict[str, tuple[frozenset[str], datetime]] = field(default_factory=dict)
+    grants: dict[str, tuple[frozenset[str], datetime, datetime]] = field(default_factory=dict)
     holder: str = ""
     fence: int = 0
     until: datetime | None = None
@@ -29,19 +29,25 @@ class PlainWatchers:
 
     def valid(self, name: str, now: datetime) -> bool:
         """Whether the Watcher has a valid grant."""
-        return name in self.grants and self.grants[name][1] > now
+        return self.present(name, now) and self.grants[name][1] <= now
+
+    def present(self, name: str, now: datetime) -> bool:
+        """Whether the Watcher has a grant, valid or yet to start."""
+        return name in self.grants and self.grants[name][2] > now
 
     def held(self, now: datetime) -> str:
         """Who holds the right at this moment, or nobody."""
         lasts = self.until is not None and self.until > now
         return self.holder if lasts and self.may_suspend(self.holder, now) else ""
 
-    def assign(self, name: str, privileges: Iterable[str], end: datetime, now: datetime) -> bool:
+    def assign(
+        self, name: str, privileges: Iterable[str], start: datetime, end: datetime, now: datetime
+    ) -> bool:
         """A new grant."""
         self._require_live()
-        _refuse(self.valid(name, now), "Conflict")
+        _refuse(self.present(name, now), "Conflict")
         self._sweep(now)
-        self.grants[name] = (frozenset(privileges), end)
+        self.grants[name] = (frozenset(privileges), start, end)
         return True
 
     def update(
@@ -50,22 +56,22 @@ class PlainWatchers:
         """Another grant in its place; False where it is the same."""
         _refuse(bool(add & remove), "UsageError")
         self._require_live()
-        _refuse(not self.valid(name, now), "NotFound")
-        privileges, end = self.grants[name]
-        changed = ((privileges | add) - remove, end + extend)
-        if changed == (privileges, end):
+        _refuse(not self.present(name, now), "NotFound")
+        privileges, start, end = self.grants[name]
+        changed = ((privileges | add) - remove, start, end + extend)
+        if changed == self.grants[name]:
             return False
-        _refuse(not changed[0] or changed[1] <= now, "UsageError")
+        _refuse(not changed[0] or changed[2] <= max(now, start), "UsageError")
         self.grants[name] = changed
-        if "suspend" not in changed[0]:
+        if "suspend" not in changed[0] or start > now:
             self._vacate(name)
         elif self.holder == name and self.until:
-            self.until = min(self.until, changed[1])
+            self.until = min(self.until, changed[2])
         return True
 
     def revoke(self, name: str, now: datetime) -> bool:
         """No grant any more."""
-        _refuse(not self.valid(name, now), "NotFound")
+        _refuse(not self.present(name, now), "NotFound")
         self._end(name)
         return True
 
@@ -82,7 +88,7 @@ class PlainWatchers:
             until = max(until, self.until)
         else:
             self.fence += 1
-        self.holder, self.until = name, min(until, self.grants[name][1])
+        self.holder, self.until = name, min(until, self.grants[name][2])
         return before != (self.holder, self.fence, self.until)
 
     def renew(self, name: str, lease: timedelta, now: datetime) -> bool:
@@ -104,7 +110,7 @@ class PlainWatchers:
         _refuse(not self.may_suspend(to, now), "NotPermitted")
         self._sweep(now)
         self.holder, self.fence = to, self.fence + 1
-        self.until = min(now + lease, self.grants[to][1])
+        self.until = min(now + lease, self.grants[to][2])
         return True
 
     def take_away(self, actor: str, now: datetime) -> bool:
@@ -138,7 +144,7 @@ class PlainWatchers:
         _refuse(not held, "NotPermitted")
 
     def _sweep(self, now: datetime) -> None:
-        for name in [each for each in self.grants if not self.valid(each, now)]:
+        for name in [each for each in self.grants if not self.present(each, now)]:
             self._end(name)
 
     def _end(self, name: str) -> None:

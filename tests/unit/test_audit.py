@@ -19,7 +19,7 @@ from vmm_automation.state.audit_chain import hash_of
 from vmm_automation.state.sqlite import SqliteStore
 from vmm_automation.state.store import Engine
 
-from .conftest import FakeClock
+from ..fake_clock import FakeClock
 
 ENTRIES = 9
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from vmm_automation.errors import DiskFull
 from vmm_automation.model.session import Session, SessionState
-from vmm_automation.operations import audit_log, deployment, session
+from vmm_automation.operations import audit_log, session, ua_notes
 from vmm_automation.operations.context import Context
 from vmm_automation.operations.entries import image_change, note_vm, session_change
 from vmm_automation.ports import GuestResult
@@ -95,8 +95,8 @@ def test_new_session_begins_with_nothing_and_abandoned_one_is_told(context: Cont
 def test_uas_of_a_vm_are_told_below_it(context: Context) -> None:
     """Active, failed, removed: with the version, and never with what a program in the guest printed."""
     guest = NamedGuest()
-    deployment._note_active(context, guest, ua_id="cal", version="1", digest="d" * 64)
-    deployment._note_removed(context, guest, ua_id="cal", version="")
+    ua_notes.active(context, guest, ua_id="cal", version="1", digest="d" * 64)
+    ua_notes.removed(context, guest, ua_id="cal", version="")
     note_vm(context, guest.name, action="vm.create", failure=DiskFull("password=hunter2"))
     entries = told(context, guest.name)
     assert entries == [

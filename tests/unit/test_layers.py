@@ -13,7 +13,7 @@ TOP = Path(__file__).parents[2]
 PACKAGE = TOP / "vmm_automation"
 #: imports go to a lower level, or stay within one package
 LEVELS = {
-    "errors": 0, "model": 0, "site": 0, "schema": 0, "ports": 0, "places": 0, "content": 0,
+    "errors": 0, "trace": 0, "model": 0, "site": 0, "schema": 0, "ports": 0, "places": 0, "content": 0,
     "selection": 1, "state": 1, "images": 1, "adapters": 1,
     "operations": 2,
     "ansible": 3, "cli": 3, "__main__": 4,

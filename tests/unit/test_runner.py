@@ -48,6 +48,7 @@ def test_environment_is_an_allow_list() -> None:
         "PGPASSWORD": "x",
         "BORG_PASSPHRASE": "x",
         "MY_ANSIBLE_TOKEN": "x",
+        "VMM_WATCHER_TOKEN": "x",
     }
     needed = {"HOME": "/h", "SSH_AUTH_SOCK": "/s", "VMM_HOME": "/v", "ANSIBLE_FORKS": "3", "TZ": "UTC"}
     kept = run_environment({**secrets, **needed, "PATH": "/bin"})

@@ -3,54 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from vmm_automation.errors import NotFound, NoVmFits
+from vmm_automation.errors import NotFound
 from vmm_automation.model.terminal import TerminalProfile
-from vmm_automation.model.ua import Artifact, Requirements, UaDefinition, UaVersion
-from vmm_automation.model.vm import Vm, VmCondition, VmFacts, VmState
+from vmm_automation.model.vm import Offers, VmCondition, VmFacts, VmState
 from vmm_automation.selection.filters import VM_FILTERS
-from vmm_automation.selection.outcome import Selection
 from vmm_automation.selection.score import MEMORY, SAME_VM, VERSION_STEP
-from vmm_automation.selection.select import select_vm
 
-VERSIONS = ("3.2.3", "3.10.0", "3.3.0")  # by age: 3.3.0 is the newest although its number is not the highest
-NEEDS = Requirements(protocols=("http",), vcpus=1, memory_mib=256)
-PHONE = TerminalProfile(name="phone", screen_width_px=390, screen_height_px=844, inputs=("touch",),
-                        audio_out=True, protocols=("http",), bandwidth_kbit_s=8000)  # fmt: skip
-
-
-def a_ua(**changes: Any) -> UaDefinition:
-    """Radicale in three versions, with requirements changed as asked."""
-    versions = tuple(UaVersion(each, "pip", (Artifact("x", "0" * 64),)) for each in VERSIONS)
-    return UaDefinition("radicale", "Radicale", versions, requirements=replace(NEEDS, **changes))
-
-
-def a_vm(name: str = "vm-1", **changes: Any) -> VmFacts:
-    """A VM that fits, changed as asked; keys of VmFacts and of Vm alike."""
-    facts = {"condition": VmCondition.CLEAN, "session": None, "active_uas": {"radicale": "3.3.0"}}
-    facts |= {key: changes.pop(key) for key in list(changes) if key in facts}
-    vm = Vm(name=name, domain=name, uuid=name, state=VmState.RUNNING, profile="small", base_digest="",
-            vcpus=2, memory_mib=768, ssh_port=22, host_key="", protocols=("http",), ready=True)  # fmt: skip
-    return VmFacts(replace(vm, **changes), **facts)  # type: ignore[arg-type]  # a dict of mixed values
-
-
-def choose(facts: Sequence[VmFacts], **changes: Any) -> Selection:
-    """Select with nothing special asked, changed as asked."""
-    asked: dict[str, Any] = {"ua": a_ua(), "terminal": PHONE, "version": None, "wanted_vm": None}
-    asked |= {"avoid": (), "last_vm": None}
-    return select_vm(facts=facts, **(asked | changes))
-
-
-def refused(facts: Sequence[VmFacts], **changes: Any) -> NoVmFits:
-    """The error of a selection that leaves no VM."""
-    with pytest.raises(NoVmFits) as raised:
-        choose(facts, **changes)
-    return raised.value
+from .selection_cases import PHONE, RICH, a_ua, a_vm, choose, refused
 
 
 def test_fitting_vm_is_chosen_and_described() -> None:
@@ -105,9 +69,17 @@ def test_first_failing_filter_is_the_reason() -> None:
         ("ready", {"ready": True}), ("clean", {"condition": VmCondition.CLEAN}),
         ("ua", {"active_uas": {"radicale": "3.3.0"}}), ("vcpus", {"vcpus": 2}),
         ("memory", {"memory_mib": 999}), ("features", {"features": ("gpu",)}),
+        ("encoders", {"offers": Offers(("vp8",))}), ("regions", {"offers": Offers(("vp8",), region="n")}),
         ("protocols", {"protocols": ("http",)}),
+        ("video_codec", {"offers": Offers(("vp8", "av1"), region="n")}),
+        ("audio_codec", {"offers": Offers(("vp8", "av1"), ("opus",), region="n")}),
+        ("resolution", {"offers": Offers(("vp8", "av1"), ("opus",), 99, 99, region="n")}),
+        ("frame_rate", {"offers": Offers(("vp8", "av1"), ("opus",), 99, 99, 30, "n")}),
     ]  # fmt: skip
-    asked = {"ua": a_ua(vcpus=2, memory_mib=500, features=("gpu",)), "avoid": ["vm-1"]}
+    ua = a_ua(vcpus=2, memory_mib=500, features=("gpu",), encoders=("vp8",), regions=("n",),
+              video_codecs=("av1",), audio_codecs=("opus",), resolutions=("99x99",),
+              frame_rates=(30,))  # fmt: skip
+    asked: dict[str, Any] = {"ua": ua, "terminal": RICH, "avoid": ["vm-1"]}
     order = []
     for name, repair in repairs:
         order.append(refused([a_vm(**worst)], **asked).details["rejected"][0]["filter"])
@@ -124,33 +96,6 @@ def test_vm_in_use_is_never_advised_to_be_rebuilt() -> None:
     error = refused([a_vm(session="s-1", condition=VmCondition.DIRTY, state=VmState.PAUSED)])
     assert error.details["rejected"][0]["filter"] == "free"
     assert error.hint == "vmm session list"
-
-
-@pytest.mark.parametrize(("terminal", "needs", "name", "needed", "found"), [
-    ({"screen_width_px": 240}, {"min_screen_width_px": 320}, "screen_width", "320 px", "240 px"),
-    ({"screen_height_px": 240}, {"min_screen_height_px": 320}, "screen_height", "320 px", "240 px"),
-    ({"bandwidth_kbit_s": 64}, {"min_bandwidth_kbit_s": 500}, "bandwidth", "500 kbit/s", "64 kbit/s"),
-    ({"inputs": ("touch",)}, {"inputs": ("keyboard", "touch")}, "inputs", "keyboard, touch", "touch"),
-    ({"audio_out": False}, {"audio_out": True}, "audio_out", "audio output", "absent"),
-    ({"protocols": ("vnc",)}, {}, "terminal_protocols", "http", "vnc"),
-    ({"screen_width_px": None}, {"min_screen_width_px": 320}, "screen_width", "320 px", "unknown"),
-    ({"screen_height_px": None}, {"min_screen_height_px": 1}, "screen_height", "1 px", "unknown"),
-    ({"bandwidth_kbit_s": None}, {"min_bandwidth_kbit_s": 500}, "bandwidth", "500 kbit/s", "unknown"),
-    ({"inputs": None}, {"inputs": ("touch",)}, "inputs", "touch", "unknown"),
-    ({"audio_out": None}, {"audio_out": True}, "audio_out", "audio output", "unknown"),
-    ({"protocols": None}, {}, "terminal_protocols", "http", "unknown"),
-])  # fmt: skip
-def test_unfit_terminal_is_reported_once(
-    terminal: dict[str, Any], needs: dict[str, Any], name: str, needed: str, found: str
-) -> None:
-    """What the terminal lacks or does not state is said once, not once for each VM, with both values."""
-    error = refused([a_vm("vm-1"), a_vm("vm-2")], terminal=replace(PHONE, **terminal), ua=a_ua(**needs))
-    [lack] = error.details["terminal"]
-    assert (lack["vm"], lack["filter"], lack["needed"], lack["found"]) == (None, name, needed, found)
-    assert error.message == f"No VM fits UA 'radicale' for terminal 'phone': {lack['sentence']}"
-    assert lack["sentence"].startswith("terminal 'phone': ")
-    assert ("unknown" in lack["sentence"]) is (found == "unknown")
-    assert [each["filter"] for each in error.details["rejected"]] == ["terminal", "terminal"]
 
 
 def test_terminal_that_states_nothing_fits_ua_that_needs_nothing_but_a_protocol() -> None:
@@ -280,7 +225,7 @@ def test_document_is_json_and_explains_all() -> None:
     """The stored explanation is plain JSON with every VM, its reason or its score's terms, and a sentence."""
     document = choose([a_vm("vm-1"), a_vm("vm-2", session="s-1")]).to_document()
     assert json.loads(json.dumps(document)) == document
-    assert set(document) == {"ranked", "rejected", "terminal"}
-    assert set(document["ranked"][0]) == {"vm", "version", "protocol", "score", "terms", "sentence"}
+    assert set(document) == {"asked", "ranked", "rejected", "terminal"}
+    assert set(document["ranked"][0]) == {"vm", "version", "protocol", "uses", "score", "terms", "sentence"}
     assert document["ranked"][0]["terms"]["version"]["phrase"]
     assert set(document["rejected"][0]) == {"vm", "filter", "needed", "found", "sentence"}

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from vmm_automation.errors import NoVmFits
 from vmm_automation.model.terminal import TerminalProfile
 from vmm_automation.model.ua import Requirements, UaDefinition, UaVersion
-from vmm_automation.model.vm import Vm, VmCondition, VmFacts, VmState
+from vmm_automation.model.vm import Offers, Vm, VmCondition, VmFacts, VmState
 from vmm_automation.selection.select import select_vm
 
 VERSIONS = ("3.2.3", "3.10.0", "3.3.0")  # by age: 3.3.0 is the newest although its number is not the highest
@@ -24,26 +24,44 @@ def a_ua(**needs: Any) -> UaDefinition:
     return UaDefinition("radicale", "Radicale", versions, requirements=Requirements(**needs))
 
 
-def some_facts(vm: Vm, condition: VmCondition, session: str | None, version: str | None) -> VmFacts:
+def some_facts(
+    vm: Vm, condition: VmCondition, session: str | None, version: str | None, offers: Offers
+) -> VmFacts:
     """A VM with what the state store knows of it; another UA is active on every one."""
     active = {"other": "1"} | ({"radicale": version} if version is not None else {})
-    return VmFacts(vm, condition, session, active)
+    return VmFacts(vm, condition, session, active, offers)
 
 
 PROTOCOLS = st.lists(st.sampled_from(["http", "vnc", "rdp"]), unique=True).map(tuple)
 FEATURES = st.lists(st.sampled_from(["gpu", "tpm"]), unique=True).map(tuple)
 INPUTS = st.lists(st.sampled_from(["keyboard", "touch"]), unique=True).map(tuple)
 SIZES = st.sampled_from([0, 1, 256, 512, 1024])
+CODECS = st.lists(st.sampled_from(["h264", "av1"]), unique=True).map(tuple)
+REGIONS = st.sampled_from(["", "north", "south"])
+OFFERS = st.builds(Offers, video_encoders=st.none() | CODECS, audio_encoders=st.none() | CODECS,
+                   max_width_px=st.none() | SIZES, max_height_px=st.none() | SIZES,
+                   max_frame_rate_hz=st.sampled_from([None, 10, 60]), region=REGIONS)  # fmt: skip
+FEW = {
+    "video_codecs": CODECS, "audio_codecs": CODECS, "encoders": CODECS,
+    "resolutions": st.sampled_from([(), ("256x1",), ("1024x512", "1x1")]),
+    "frame_rates": st.sampled_from([(), (60, 30), (10,)]),
+    "regions": st.sampled_from([(), ("north",), ("north", "south")]),
+}  # fmt: skip
 UAS = st.builds(a_ua, protocols=PROTOCOLS, vcpus=st.integers(1, 3), memory_mib=SIZES, features=FEATURES,
                 inputs=INPUTS, audio_out=st.booleans(), min_screen_width_px=SIZES,
-                min_screen_height_px=SIZES, min_bandwidth_kbit_s=SIZES)  # fmt: skip
+                min_screen_height_px=SIZES, min_bandwidth_kbit_s=SIZES, **FEW)  # fmt: skip
+#: mostly undemanding, so that VMs decide
+LIGHT_UAS = st.one_of(*(st.builds(a_ua, protocols=st.just(("http",)), **{key: FEW[key]}) for key in FEW))
 TERMINALS = st.builds(TerminalProfile, name=st.just("t"), protocols=st.none() | PROTOCOLS,
                       inputs=st.none() | INPUTS, audio_out=st.none() | st.booleans(),
                       screen_width_px=st.none() | SIZES, screen_height_px=st.none() | SIZES,
-                      bandwidth_kbit_s=st.none() | SIZES)  # fmt: skip
+                      bandwidth_kbit_s=st.none() | SIZES, video_codecs=st.none() | CODECS,
+                      audio_codecs=st.none() | CODECS,
+                      max_frame_rate_hz=st.sampled_from([None, 10, 60]))  # fmt: skip
 #: terminals and UAs that go together, so that VMs decide
 EASY_TERMINAL = TerminalProfile("t", 9999, 9999, 24, ("keyboard", "touch"), True, ("http", "vnc", "rdp"),
-                                bandwidth_kbit_s=9999)  # fmt: skip
+                                ("av1", "h264"), ("av1", "h264"), bandwidth_kbit_s=9999,
+                                max_frame_rate_hz=99)  # fmt: skip
 NAMES = ["vm-1", "vm-2", "vm-3", "vm-4", "vm-5"]
 
 
@@ -72,16 +90,16 @@ def vms_named(name: str) -> st.SearchStrategy[VmFacts]:
     )
     condition = rarely(VmCondition.CLEAN, VmCondition.DIRTY)
     version = st.sampled_from([*VERSIONS, "0.1", None])
-    return st.builds(some_facts, vm, condition, rarely(None, "s-1"), version)
+    return st.builds(some_facts, vm, condition, rarely(None, "s-1"), version, OFFERS)
 
 
 FLEETS = st.lists(st.sampled_from(NAMES), unique=True).flatmap(
     lambda names: st.tuples(*(vms_named(name) for name in names)).map(list)
 )
 REQUESTS = st.fixed_dictionaries({
-    "ua": UAS, "terminal": TERMINALS | st.just(EASY_TERMINAL), "version": rarely(None, *VERSIONS),
+    "ua": UAS | LIGHT_UAS, "terminal": TERMINALS | st.just(EASY_TERMINAL), "version": rarely(None, *VERSIONS),
     "wanted_vm": rarely(None, "vm-1", "vm-9"), "avoid": st.lists(st.sampled_from(NAMES), max_size=1),
-    "last_vm": st.none() | st.sampled_from([*NAMES, "vm-9"]),
+    "last_vm": st.none() | st.sampled_from([*NAMES, "vm-9"]), "pack": st.booleans(),
 })  # fmt: skip
 
 
@@ -111,7 +129,25 @@ def fits(each: VmFacts, request: dict[str, Any]) -> bool:
         and set(needs.features) <= set(each.vm.features)
     )  # fmt: skip
     common = set(needs.protocols) & set(terminal.protocols or ()) & set(each.vm.protocols)
-    return terminal_fits and vm_fits and bool(common)
+    return terminal_fits and vm_fits and bool(common) and carried(each.offers, needs, terminal)
+
+
+def carried(offers: Offers, needs: Requirements, terminal: TerminalProfile) -> bool:
+    """Codecs, pictures and rates by sets; what is unknown carries nothing."""
+    video = set(terminal.video_codecs or ()) & set(offers.video_encoders or ())
+    audio = set(terminal.audio_codecs or ()) & set(offers.audio_encoders or ())
+    width = min(terminal.screen_width_px or 0, offers.max_width_px or 0)
+    height = min(terminal.screen_height_px or 0, offers.max_height_px or 0)
+    sizes = [tuple(map(int, each.split("x"))) for each in needs.resolutions]
+    rate = min(terminal.max_frame_rate_hz or 0, offers.max_frame_rate_hz or 0)
+    return (
+        (not needs.video_codecs or bool(video & set(needs.video_codecs)))
+        and (not needs.audio_codecs or bool(audio & set(needs.audio_codecs)))
+        and set(needs.encoders) <= set(offers.video_encoders or ())
+        and (not needs.regions or offers.region in needs.regions)
+        and (not sizes or any(wide <= width and high <= height for wide, high in sizes))
+        and (not needs.frame_rates or min(needs.frame_rates) <= rate)
+    )
 
 
 @settings(max_examples=400, deadline=None)
@@ -144,17 +180,23 @@ def test_every_vm_is_explained_exactly_once(facts: list[VmFacts], request: dict[
 
 @settings(max_examples=300, deadline=None)
 @given(facts=FLEETS.filter(bool), request=REQUESTS, protocols=PROTOCOLS, features=FEATURES,
-       vcpus=st.integers(0, 4), memory=st.integers(0, 4096))  # fmt: skip
+       vcpus=st.integers(0, 4), memory=st.integers(0, 4096), codecs=CODECS, size=SIZES)  # fmt: skip
 def test_offering_more_never_makes_a_fitting_vm_unfit(
     facts: list[VmFacts], request: dict[str, Any], protocols: tuple[str, ...], features: tuple[str, ...],
-    vcpus: int, memory: int,
+    vcpus: int, memory: int, codecs: tuple[str, ...], size: int,
 ) -> None:  # fmt: skip
     """More protocols, features, CPUs, memory or other UAs on a VM keep it, and all others, fitting."""
     before = {each["vm"] for each in outcome(facts, request)["ranked"]}
     vm = facts[0].vm
     richer = replace(vm, protocols=vm.protocols + protocols, features=vm.features + features,
                      vcpus=vm.vcpus + vcpus, memory_mib=vm.memory_mib + memory)  # fmt: skip
-    offered = replace(facts[0], vm=richer, active_uas=facts[0].active_uas | {"another": "1"})
+    had = facts[0].offers
+    offers = replace(had, video_encoders=(had.video_encoders or ()) + codecs,
+                     audio_encoders=(had.audio_encoders or ()) + codecs,
+                     max_width_px=(had.max_width_px or 0) + size,
+                     max_height_px=(had.max_height_px or 0) + size,
+                     max_frame_rate_hz=(had.max_frame_rate_hz or 0) + size)  # fmt: skip
+    offered = replace(facts[0], vm=richer, offers=offers, active_uas=facts[0].active_uas | {"another": "1"})
     after = {each["vm"] for each in outcome([offered, *facts[1:]], request)["ranked"]}
     assert before <= after
 
@@ -162,8 +204,27 @@ def test_offering_more_never_makes_a_fitting_vm_unfit(
 @settings(max_examples=200, deadline=None)
 @given(facts=FLEETS, request=REQUESTS)
 def test_best_follows_the_priorities(facts: list[VmFacts], request: dict[str, Any]) -> None:
-    """Ranking is by version's age, then the VM of last time, then least memory, then name; nothing else."""
+    """In one region ranking is by version's age, the VM of last time, least memory, name; nothing else."""
+    facts = [replace(each, offers=replace(each.offers, region="north")) for each in facts]
     fitting = [each for each in facts if fits(each, request)]
     fitting.sort(key=lambda each: (each.vm.name != request["last_vm"], each.vm.memory_mib, each.vm.name))
     fitting.sort(key=lambda each: -VERSIONS.index(each.active_uas["radicale"]))
     assert [each["vm"] for each in outcome(facts, request)["ranked"]] == [each.vm.name for each in fitting]
+
+
+@settings(max_examples=300, deadline=None)
+@given(facts=FLEETS, request=REQUESTS)
+def test_explanation_agrees_with_the_choice(facts: list[VmFacts], request: dict[str, Any]) -> None:
+    """The best scores highest, a score is its terms' sum, and all three carry what would be used."""
+    ranked = outcome(facts, request)["ranked"]
+    assert [each["score"] for each in ranked] == sorted((each["score"] for each in ranked), reverse=True)
+    by_name = {each.vm.name: each for each in facts}
+    needs, terminal = request["ua"].requirements, request["terminal"]
+    for each in ranked:
+        assert each["score"] == sum(term["points"] for term in each["terms"].values())
+        uses, found = each["uses"], by_name[each["vm"]]
+        assert uses["protocol"] in set(needs.protocols) & set(terminal.protocols) & set(found.vm.protocols)
+        assert (uses["video_codec"] is not None) == bool(needs.video_codecs)
+        assert uses["resolution"] is None or not needs.resolutions or uses["resolution"] in needs.resolutions
+        only = replace(needs, **{"frame_rates": (uses["frame_rate_hz"],)} if needs.frame_rates else {})
+        assert carried(found.offers, only, terminal)

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from vmm_automation.errors import TerminalInvalid
+from vmm_automation.errors import SiteInvalid, TerminalInvalid
+from vmm_automation.model.access import Access
+from vmm_automation.operations.identity import access_of
 from vmm_automation.site import Site
 
 LOCAL = Path(__file__).parents[2] / "inventories" / "local"
@@ -30,6 +32,60 @@ def errors_in(directory: Path, file: str, content: str | bytes) -> list[str]:
     """What the site says of one file with this content."""
     (directory / file).write_bytes(content if isinstance(content, bytes) else content.encode())
     return Site.load(directory).validate()
+
+
+BAD_ACCESS = {
+    "operator: [ann]": "access.operator: unknown key; did you mean 'operators'?",
+    "operators: ann": "access.operators: 'ann' is not a list",
+    "operators: [ann, ann]": "access.operators: has the same item twice",
+    "operators: [1]": r"access.operators\[0\]: 1 is not text",
+    "operators: ['x; DROP TABLE grants']": r"access.operators\[0\]: 'x; DROP TABLE grants' is not a name",
+    "operators: [a..b]": r"access.operators\[0\]: 'a..b' is not a name",
+    "operators: [ops], groups: {ops: [ann]}": r"access.operators\[0\]: 'ops' is a group",
+    "groups: {ops: []}": "access.groups.ops: is empty",
+    "groups: {ops: ann}": "access.groups.ops: 'ann' is not a list",
+    "groups: [ops]": "access.groups: a list is not a mapping",
+    "groups: {'../ops': [ann]}": "access.groups: '../ops' is not a name",
+    "groups: {ann: [bo], ops: [ann]}": r"access.groups.ops\[0\]: 'ann' is a group",
+    "groups: {ann: [ann]}": r"access.groups.ann\[0\]: 'ann' is a group",
+    "watcher_tokens: 'yes'": "access.watcher_tokens: 'yes' is not one of optional, required",
+    "watcher_tokens: true": "access.watcher_tokens: true is not one of optional, required",
+}
+
+
+@pytest.mark.parametrize("block", BAD_ACCESS)
+def test_bad_access_block_is_refused_with_its_path(directory: Path, block: str) -> None:
+    """Unknown keys, names that nobody can have, and groups taken for people: none is read as 'everybody'."""
+    (directory / "site.yml").write_text(f"access: {{{block}}}\n")
+    for read in (Site.load, access_of):
+        with pytest.raises(SiteInvalid, match=BAD_ACCESS[block]):
+            read(directory)
+
+
+def test_access_block_is_read_and_without_one_everybody_operates(directory: Path) -> None:
+    """Operators, groups and the rule for tokens; an empty list is as none; a comment is no block."""
+    assert access_of(directory) == Site.load(directory).access == Access()
+    (directory / "site.yml").write_text("# access: {operators: [ann]}\nname: lab\n")
+    assert access_of(directory) == Access()
+    (directory / "site.yml").write_text("access: {operators: []}\n")
+    assert access_of(directory).may_operate("eve")
+    (directory / "site.yml").write_text(
+        "access: {operators: [ann], groups: {ops: [bo, cleo]}, watcher_tokens: required}\n"
+    )
+    access = access_of(directory)
+    assert (access.may_operate("ann"), access.may_operate("bo"), access.tokens_required) == (
+        True,
+        False,
+        True,
+    )
+    assert [access.acts_for(name, "ops") for name in ("bo", "cleo", "ann", "ops")] == [
+        True,
+        True,
+        False,
+        False,
+    ]
+    (directory / "site.yml").write_text('{"\\x61ccess": {"operators": ["ann"]}}\n')
+    assert not access_of(directory).may_operate("eve")
 
 
 BAD_YAML: dict[str, tuple[str | bytes, str]] = {

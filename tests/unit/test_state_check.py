@@ -9,12 +9,16 @@ import pytest
 from vmm_automation.operations.state_check import check_state
 from vmm_automation.state.store import Engine
 
+from ..fake_clock import FakeClock
 from ..real_state import RealState
-from .conftest import FakeClock
 from .filled_state import fill
 
 #: what somebody did to the tables by hand -> what the check says of it
 BROKEN = {
+    "mark of nothing": (
+        ["UPDATE generation_marks SET number = 9"],
+        "something is said of generation 9 of user 'ann', UA 'cal'",
+    ),
     "two live sessions": (
         [
             "DROP INDEX one_live_session_per_vm",

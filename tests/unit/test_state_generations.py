@@ -13,7 +13,7 @@ from vmm_automation.model.times import to_text
 from vmm_automation.state import generations, sessions, vms
 from vmm_automation.state.store import Engine, Tx
 
-from .conftest import FakeClock
+from ..fake_clock import FakeClock
 
 
 def run(tx: Tx, clock: FakeClock, name: str, vm: str, *, end: bool = True) -> Session:

@@ -13,7 +13,7 @@ from vmm_automation.operations import watcher
 from vmm_automation.state import audit, sessions, suspend_right
 from vmm_automation.state.store import Engine
 
-from .conftest import FakeClock
+from ..fake_clock import FakeClock
 
 HOUR = timedelta(hours=1)
 

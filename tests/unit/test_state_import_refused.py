@@ -15,7 +15,7 @@ from vmm_automation.state import schema, sessions
 from vmm_automation.state.sqlite import SqliteStore
 from vmm_automation.state.store import Engine
 
-from .conftest import FakeClock
+from ..fake_clock import FakeClock
 from .filled_state import fill
 
 

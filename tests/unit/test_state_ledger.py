@@ -8,7 +8,7 @@ from vmm_automation.model.ua import DeploymentState
 from vmm_automation.state import ledger
 from vmm_automation.state.store import Engine
 
-from .conftest import FakeClock
+from ..fake_clock import FakeClock
 
 D = DeploymentState
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from vmm_automation.state import sessions, suspend_right, vms
 from vmm_automation.state.sqlite import SqliteStore
 from vmm_automation.state.store import Tx
 
-from .conftest import FakeClock
+from ..fake_clock import FakeClock
 from .plain_watchers import PlainWatchers, Refused
 
 NAMES = st.sampled_from(["bo", "cy", "di"])
@@ -66,12 +66,20 @@ class WatchersMachine(RuleBasedStateMachine):
         """Any jump."""
         self.clock.advance(minutes=minutes)
 
-    @rule(name=NAMES, privileges=SOME, duration=MINUTES)
-    def assign(self, name: str, privileges: frozenset[str], duration: timedelta) -> None:
-        """A grant."""
+    @rule(name=NAMES, privileges=SOME, duration=MINUTES, wait=st.just(0) | st.integers(0, 15))
+    def assign(self, name: str, privileges: frozenset[str], duration: timedelta, wait: int) -> None:
+        """A grant that starts at once, or some minutes later."""
         now = self.clock.now()
-        asked = {"watcher": name, "privileges": privileges, "duration": duration}
-        self.same(watcher.assign, lambda: self.plain.assign(name, privileges, now + duration, now), **asked)
+        start = now + timedelta(minutes=wait)
+        end = start + duration
+        asked: dict[str, Any] = {"watcher": name, "privileges": privileges, "duration": duration}
+        if wait % 2:  # by its length, or by the time
+            asked["starts"] = timedelta(minutes=wait)
+        elif wait:
+            asked = {**asked, "starts": start, "until": end, "duration": None}
+        else:
+            start = datetime.min.replace(tzinfo=UTC)
+        self.same(watcher.assign, lambda: self.plain.assign(name, privileges, start, end, now), **asked)
 
     @rule(name=NAMES, add=PRIVILEGES, remove=PRIVILEGES, minutes=JUMPS)
     def update(self, name: str, add: frozenset[str], remove: frozenset[str], minutes: int) -> None:
@@ -153,12 +161,13 @@ class WatchersMachine(RuleBasedStateMachine):
         now = self.clock.now()
         found = watcher.list_watchers(self.store, self.clock, session=self.session)
         expected = {
-            name: (sorted(privileges), to_text(end))
-            for name, (privileges, end) in self.plain.grants.items()
+            name: (sorted(privileges), start <= now, to_text(end))
+            for name, (privileges, start, end) in self.plain.grants.items()
             if end > now
         }
         assert expected == {
-            grant["watcher"]: (grant["privileges"], grant["expires_at"]) for grant in found["grants"]
+            grant["watcher"]: (grant["privileges"], grant["valid"], grant["expires_at"])
+            for grant in found["grants"]
         }
         held = self.plain.held(now) or None
         until = to_text(self.plain.until) if held and self.plain.until else None
@@ -179,7 +188,14 @@ class WatchersMachine(RuleBasedStateMachine):
     def _claim(self, tx: Tx, name: str) -> int:
         now = self.clock.now()
         vms.mark_clean(tx, vm="vm-1", now=now)
-        asked = {"user": "ann", "ua": "cal", "version": "1", "vm": "vm-1", "terminal": "t", "owner": ""}
+        asked: dict[str, Any] = {
+            "user": "ann",
+            "ua": "cal",
+            "version": "1",
+            "vm": "vm-1",
+            "terminal": "t",
+            "owner": "",
+        }
         user = f"ann-{self.number}"  # another one, so that it is the VM's seat that is taken
         return sessions.claim(tx, session_id=name, explanation={}, now=now, **{**asked, "user": user}).fence
 

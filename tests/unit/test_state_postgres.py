@@ -13,8 +13,8 @@ from vmm_automation.model.state_url import parse_state_url
 from vmm_automation.state import postgres, schema, vms
 from vmm_automation.state.postgres import PostgresStore
 
+from ..fake_clock import FakeClock
 from ..postgres_server import PostgresServer
-from .conftest import FakeClock
 
 SECRET = "s3cr%t p@ss:/?"
 QUOTED = "s3cr%25t%20p%40ss%3A%2F%3F"

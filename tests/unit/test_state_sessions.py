@@ -15,7 +15,7 @@ from vmm_automation.state import grants, schema, session_rows, sessions, suspend
 from vmm_automation.state.sessions import SeatTaken
 from vmm_automation.state.store import Engine, Tx
 
-from .conftest import FakeClock
+from ..fake_clock import FakeClock
 
 ALL = frozenset(SessionState)
 

@@ -13,7 +13,7 @@ from vmm_automation.errors import DiskFull, StateUnusable, VmmError
 from vmm_automation.state import schema, vms
 from vmm_automation.state.sqlite import SqliteStore
 
-from .conftest import FakeClock
+from ..fake_clock import FakeClock
 
 
 @pytest.fixture

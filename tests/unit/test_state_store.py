@@ -11,8 +11,8 @@ from vmm_automation.errors import RuleBroken
 from vmm_automation.state import vms
 from vmm_automation.state.store import Engine
 
+from ..fake_clock import FakeClock
 from ..real_state import RealState
-from .conftest import FakeClock
 
 
 def test_exception_in_a_transaction_undoes_it(store: Engine, clock: FakeClock) -> None:
@@ -126,3 +126,17 @@ def test_closed_store_opens_anew(store: Engine) -> None:
     store.close()
     with store.reading() as tx:
         assert vms.conditions(tx) == {}
+
+
+def test_transaction_that_asks_again_sees_what_it_wrote(store: Engine, clock: FakeClock) -> None:
+    """An answer is kept only until a row of its table is written, by whatever statement; so in each block."""
+    for turn in range(2):
+        with store.transaction() as tx:
+            for vm in ("vm-1", "vm-2"):
+                vms.mark_clean(tx, vm=vm, now=clock.now())
+                assert vms.condition(tx, vm=vm) == "clean"
+            vms.mark_dirty(tx, vm="vm-1", reason="", now=clock.now())
+            assert [vms.condition(tx, vm=vm) for vm in ("vm-1", "vm-2")] == ["dirty", "clean"]
+            assert [vms.next_fence(tx), vms.next_fence(tx)] == [2 * turn + 1, 2 * turn + 2]
+            tx.execute("\n  DELETE FROM vm_conditions WHERE vm = :vm", vm="vm-1")
+            assert tx.one("SELECT vm FROM vm_conditions WHERE vm = :vm", vm="vm-1") is None

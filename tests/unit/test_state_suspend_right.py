@@ -14,7 +14,7 @@ from vmm_automation.model.watcher import Grant, Privilege, SuspendRight
 from vmm_automation.state import grants, suspend_right
 from vmm_automation.state.store import Engine, Tx
 
-from .conftest import FakeClock
+from ..fake_clock import FakeClock
 
 P = Privilege
 LEASE = timedelta(minutes=5)
@@ -94,6 +94,7 @@ def test_history_tells_who_when_and_what(live: Engine, clock: FakeClock) -> None
         "watcher": "bo",
         "change": "revoked",
         "privileges": "view",
+        "starts_at": "",
         "expires_at": grant.expires_at,
         "reason": "done",
         "actor": "cy",

@@ -18,9 +18,9 @@ from vmm_automation.state.sqlite import SqliteStore
 from vmm_automation.state.store import Engine
 from vmm_automation.state.tables import tables
 
+from ..fake_clock import FakeClock
 from ..postgres_server import PostgresServer
 from ..real_state import RealState
-from .conftest import FakeClock
 from .filled_state import events_after, fill, last_event
 
 

@@ -15,7 +15,7 @@ from vmm_automation.operations import watcher
 from vmm_automation.state import audit, sessions
 from vmm_automation.state.store import Engine, Snapshot, Tx
 
-from .conftest import FakeClock
+from ..fake_clock import FakeClock
 
 HOUR = timedelta(hours=1)
 BAD_NAMES = {

@@ -10,7 +10,7 @@ from vmm_automation.operations import audit_log, suspension, watcher
 from vmm_automation.operations.context import Context
 from vmm_automation.operations.session import find
 
-from .conftest import FakeClock
+from ..fake_clock import FakeClock
 from .one_vm import OneVm, context, vm
 
 __all__ = ["context", "vm"]

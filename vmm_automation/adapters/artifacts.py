@@ -48,7 +48,7 @@ def fetch_artifacts(
     now.
 
     ``definition_dir`` is where relative sources of kind *archive* start; ``package_status`` is a copy of the
-    base image's ``/var/lib/dpkg/status``, which kind *deb* needs (``operations.ua.base_package_status``
+    base image's ``/var/lib/dpkg/status``, which kind *deb* needs (``operations.ua_base_packages``
     brings it).
 
     Raises:
@@ -148,7 +148,7 @@ def _pip_failure(done: process.Completed, missing: Sequence[Artifact]) -> Artifa
 
 
 def _copy_archive(artifact: Artifact, *, definition_dir: Path, directory: Path, progress: Progress) -> None:
-    source = _archive_path(artifact.source, definition_dir=definition_dir)
+    source = archive_path(artifact.source, definition_dir=definition_dir)
     if not source.is_file():
         raise ArtifactInvalid(
             f"Artifact '{artifact.source}' is absent: there is no file '{source}'",
@@ -170,7 +170,8 @@ def _copy_archive(artifact: Artifact, *, definition_dir: Path, directory: Path, 
         keep_file(copy, directory=directory, sha256=digest)
 
 
-def _archive_path(source: str, *, definition_dir: Path) -> Path:
+def archive_path(source: str, *, definition_dir: Path) -> Path:
+    """The file that a source of kind *archive* means. Raises ArtifactInvalid for one that is no file."""
     if source.startswith("file:"):
         return Path(unquote(urlsplit(source).path))
     if "://" in source:

@@ -3,6 +3,7 @@ written.
 
 A hostile or broken archive must not reach outside its directory in the guest, where root unpacks it: absolute
 names, ``..``, links that point outside and special files are refused, owners and set-id bits are dropped.
+What unpacks to more than :data:`MOST_BYTES` or :data:`MOST_MEMBERS` is refused before it fills the memory.
 """
 
 from __future__ import annotations
@@ -18,9 +19,26 @@ from pathlib import Path
 
 from vmm_automation.errors import ArtifactInvalid
 
+#: bytes of content, and members, that one artifact may unpack to
+MOST_BYTES = 1 << 30
+MOST_MEMBERS = 100_000
 _EXECUTABLE = 0o111
+_TYPE, _REGULAR, _LINK = 0o170000, 0o100000, 0o120000
 _PLAIN_MODE = 0o644
 _PROGRAM_MODE = 0o755
+
+
+#: what reading a damaged or encrypted archive raises; nothing is written here
+_DAMAGE = (
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    OSError,
+    ValueError,
+    RuntimeError,
+)
 
 
 @dataclass(frozen=True)
@@ -41,15 +59,17 @@ def wheel_members(wheel: Path, *, below: str) -> Iterator[Member]:
         ArtifactInvalid: it is no wheel, not pure Python, or has a member that may not be.
     """
     try:
+        measure = _Measure(wheel)
         with zipfile.ZipFile(wheel) as archive:
             for entry in archive.infolist():
+                measure.take(entry.filename, entry.file_size)
                 if entry.is_dir():
                     continue
                 inside = _wheel_place(entry.filename, wheel)
                 if inside:
                     name = safe_name(inside, source=wheel)
                     yield Member(f"{below}/{name}", archive.read(entry))
-    except (zipfile.BadZipFile, zlib.error, EOFError) as damaged:
+    except _DAMAGE as damaged:
         raise _damaged(wheel, damaged) from damaged
 
 
@@ -87,19 +107,23 @@ def archive_members(archive: Path, *, below: str) -> Iterator[Member]:
             yield from _zip_members(archive, below=below)
         else:
             yield from _tar_members(archive, below=below)
-    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError) as damaged:
+    except _DAMAGE as damaged:
         raise _damaged(archive, damaged) from damaged
 
 
 def _zip_members(archive: Path, *, below: str) -> Iterator[Member]:
+    measure = _Measure(archive)
     with zipfile.ZipFile(archive) as opened:
         for entry in opened.infolist():
+            measure.take(entry.filename, entry.file_size)
             if entry.is_dir():
                 continue
             name = safe_name(entry.filename, source=archive)
             mode = entry.external_attr >> 16
+            if mode & _TYPE not in (0, _REGULAR, _LINK):
+                raise _refused(archive, entry.filename, "it is neither a file, a directory nor a link")
             content = opened.read(entry)
-            if mode & 0o170000 == 0o120000:
+            if mode & _TYPE == _LINK:
                 target = content.decode(errors="surrogateescape")
                 _check_link(name, target, source=archive)
                 yield Member(f"{below}/{name}", target=target)
@@ -108,8 +132,10 @@ def _zip_members(archive: Path, *, below: str) -> Iterator[Member]:
 
 
 def _tar_members(archive: Path, *, below: str) -> Iterator[Member]:
+    measure = _Measure(archive)
     with tarfile.open(archive) as opened:
         for entry in opened:
+            measure.take(entry.name, entry.size)
             if entry.isdir():
                 if posixpath.normpath(entry.name) != ".":
                     safe_name(entry.name, source=archive)
@@ -125,6 +151,8 @@ def _tar_members(archive: Path, *, below: str) -> Iterator[Member]:
                 raise _refused(archive, entry.name, "it is neither a file, a directory nor a link")
             # A hard link's content is read through its first name: the bundle holds a copy.
             content = _read(opened, entry, archive)
+            if entry.islnk():
+                measure.take(entry.name, len(content))
             yield Member(f"{below}/{name}", content, mode=_safe_mode(entry.mode))
 
 
@@ -156,8 +184,35 @@ def safe_name(name: str, *, source: Path) -> str:
     return plain
 
 
+class _Measure:
+    """What an archive has unpacked to so far, by what its members say of themselves before they are read."""
+
+    def __init__(self, source: Path) -> None:
+        self._source = source
+        self._bytes = self._members = 0
+
+    def take(self, name: str, size: int) -> None:
+        """One member more.
+
+        Raises:
+            ArtifactInvalid: that is more than an artifact may unpack to.
+        """
+        self._bytes += size
+        self._members += 1
+        if self._bytes > MOST_BYTES:
+            raise _refused(
+                self._source, name, f"with it the archive unpacks to more than {MOST_BYTES >> 20} MiB"
+            )
+        if self._members > MOST_MEMBERS:
+            raise _refused(self._source, name, f"the archive has more than {MOST_MEMBERS} members")
+
+
 def _check_link(name: str, target: str, *, source: Path) -> None:
     end = posixpath.normpath(posixpath.join(posixpath.dirname(name), target))
+    named = target.split("/")
+    down = next((number for number, part in enumerate(named) if part not in ("", ".", "..")), len(named))
+    if ".." in named[down:]:  # behind a link to elsewhere, '..' leads where the names do not tell
+        raise _refused(source, name, f"it is a symbolic link to '{target}', which goes down and up again")
     if target.startswith("/") or not target or end == ".." or end.startswith("../"):
         raise _refused(source, name, f"it is a symbolic link to '{target}', outside the archive")
 

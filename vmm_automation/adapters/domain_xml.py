@@ -6,6 +6,7 @@ VMs cannot drift from libvirt and lost state can be rebuilt.
 
 from __future__ import annotations
 
+import re
 import xml.etree.ElementTree as ET
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,8 @@ _QEMU = "http://libvirt.org/schemas/domain/qemu/1.0"
 _FORWARD_NETDEV = "n0"
 _EMULATED_CPU = "Nehalem"  # boots about a third faster than "max": fewer features to emulate
 _SPARE_ROOT_PORTS = 4  # for hot-plugged disks: virtio-blk needs a free port that existed at boot
+
+_FORWARD = re.compile(r"TCP\[HOST_FORWARD\]\s+\S+\s+\S+\s+(\d+)\s+\S+\s+(\d+)\s")
 
 ET.register_namespace("vmm", NAMESPACE)
 ET.register_namespace("qemu", _QEMU)
@@ -213,6 +216,11 @@ def _forwarding(domain: ET.Element, ssh_port: int) -> None:
 def add_forward_command(*, port: int, guest_port: int) -> str:
     """The QEMU monitor command that forwards 127.0.0.1:port to the guest's port."""
     return f"hostfwd_add {_FORWARD_NETDEV} tcp:127.0.0.1:{port}-:{guest_port}"
+
+
+def parse_forwards(answer: str) -> dict[int, int]:
+    """Ports of the host that lead to ports of the guest, from the monitor's answer to ``info usernet``."""
+    return {int(port): int(guest_port) for port, guest_port in _FORWARD.findall(answer)}
 
 
 def remove_forward_command(*, port: int) -> str:

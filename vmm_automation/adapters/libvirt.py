@@ -12,7 +12,7 @@ import libvirt_qemu
 
 from vmm_automation.adapters import domain_xml
 from vmm_automation.adapters.domain_xml import DomainSpec, VmRecord, domain_name
-from vmm_automation.adapters.libvirt_start import start_hint
+from vmm_automation.adapters.libvirt_words import dotted, port_taken, start_hint
 from vmm_automation.errors import Conflict, HypervisorUnreachable, NotFound, PortTaken, TaskFailed
 from vmm_automation.model.names import check_name
 from vmm_automation.model.vm import Vm, VmState
@@ -66,8 +66,8 @@ class LibvirtHypervisor:
         """``libvirt 9.0.0, QEMU 7.2.22``."""
         with self._translated("ask for its version"):
             return (
-                f"libvirt {_dotted(self._connection.getLibVersion())}, "
-                f"QEMU {_dotted(self._connection.getVersion())}"
+                f"libvirt {dotted(self._connection.getLibVersion())}, "
+                f"QEMU {dotted(self._connection.getVersion())}"
             )
 
     def vms(self) -> list[Vm]:
@@ -132,7 +132,7 @@ class LibvirtHypervisor:
         flags = libvirt.VIR_DOMAIN_AFFECT_CONFIG
         if domain.isActive():
             flags |= libvirt.VIR_DOMAIN_AFFECT_LIVE
-        xml = domain_xml.record_xml(_replaced(record, ready=True))
+        xml = domain_xml.record_xml(replace(record, ready=True))
         with self._translated(f"mark VM '{name}' ready"):
             domain.setMetadata(
                 libvirt.VIR_DOMAIN_METADATA_ELEMENT, xml, _METADATA_PREFIX, domain_xml.NAMESPACE, flags
@@ -177,6 +177,15 @@ class LibvirtHypervisor:
             if domain.state()[0] == libvirt.VIR_DOMAIN_PAUSED:
                 domain.resume()
 
+    def forwards(self, name: str) -> dict[int, int] | None:
+        """Ports of 127.0.0.1 that lead to ports of a running guest; None where there is no QEMU to ask."""
+        try:
+            return domain_xml.parse_forwards(self._monitor(name, "info usernet"))
+        except TaskFailed as failed:
+            if failed.details.get("code") == libvirt.VIR_ERR_NO_SUPPORT:
+                return None
+            raise
+
     def add_forward(self, name: str, *, port: int, guest_port: int) -> None:
         """Forward 127.0.0.1:port of the hypervisor to a TCP port of the guest.
 
@@ -185,7 +194,7 @@ class LibvirtHypervisor:
         """
         answer = self._monitor(name, domain_xml.add_forward_command(port=port, guest_port=guest_port))
         if answer.strip():
-            raise _port_taken(port, answer.strip())
+            raise port_taken(port, answer.strip())
 
     def remove_forward(self, name: str, *, port: int) -> None:
         """Take a forward away; no change if there is none."""
@@ -205,7 +214,7 @@ class LibvirtHypervisor:
             raise NotFound(f"VM '{name}' is not of site '{self.site}'", hint="vmm vm list")
         with self._translated(f"redefine VM '{name}'"):
             xml = domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE | libvirt.VIR_DOMAIN_XML_SECURE)
-            self._connection.defineXML(domain_xml.with_record(xml, _replaced(record, ssh_port=ssh_port)))
+            self._connection.defineXML(domain_xml.with_record(xml, replace(record, ssh_port=ssh_port)))
 
     def _domain(self, name: str) -> libvirt.virDomain:
         check_name("VM", name)
@@ -266,7 +275,7 @@ class LibvirtHypervisor:
         reason = str(error).strip()
         code = error.get_error_code()
         if "Could not set up host forwarding rule" in reason:
-            return _port_taken(0, reason)
+            return port_taken(0, reason)
         lost = code in _LOST_CONNECTION or error.get_error_domain() == libvirt.VIR_FROM_RPC
         if lost or "client socket is closed" in reason:
             return HypervisorUnreachable(
@@ -277,21 +286,3 @@ class LibvirtHypervisor:
         if code in {libvirt.VIR_ERR_OPERATION_FAILED, libvirt.VIR_ERR_DOM_EXIST} and "exists" in reason:
             return Conflict(f"libvirt could not {action}: {reason}", hint="vmm vm list")
         return TaskFailed(f"libvirt could not {action}: {reason}", details={"uri": self.uri, "code": code})
-
-
-def _port_taken(port: int, reason: str) -> PortTaken:
-    which = f"Port {port}" if port else "A port"
-    return PortTaken(
-        f"{which} of 127.0.0.1 is already in use: {reason}",
-        hint="leave the port out, and a free one is chosen",
-        details={"port": port},
-    )
-
-
-def _replaced(record: VmRecord, *, ready: bool | None = None, ssh_port: int | None = None) -> VmRecord:
-    changed = record if ready is None else replace(record, ready=ready)
-    return changed if ssh_port is None else replace(changed, ssh_port=ssh_port)
-
-
-def _dotted(version: int) -> str:
-    return f"{version // 1_000_000}.{version // 1000 % 1000}.{version % 1000}"

@@ -38,6 +38,7 @@ _ALLOWED = frozenset(
     | {"PGPASSFILE", "PGSERVICEFILE", "PGSSLMODE", "PGSSLROOTCERT", "PGSSLCERT", "PGSSLKEY"}
 )
 _ALLOWED_PREFIXES = ("ANSIBLE_", "VMM_", "PIP_", "SSL_CERT", "REQUESTS_CA")
+_SECRET = frozenset({"VMM_WATCHER_TOKEN"})  # runner writes the environment to a file
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _POLL_S = 1
 _REAP_S = 10.0
@@ -95,7 +96,7 @@ def run_environment(environment: Mapping[str, str]) -> dict[str, str]:
     kept = {
         key: value
         for key, value in environment.items()
-        if key in _ALLOWED or key.startswith(_ALLOWED_PREFIXES)
+        if key in _ALLOWED or (key.startswith(_ALLOWED_PREFIXES) and key not in _SECRET)
     }
     kept["PATH"] = f"{Path(sys.executable).parent}:{kept.get('PATH') or os.defpath}"
     kept.setdefault("ANSIBLE_HOST_KEY_CHECKING", "True")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -99,10 +100,17 @@ def distrust(ssh: SshPlaces, domain: str) -> None:
     (ssh.directory / "known_hosts" / domain).unlink(missing_ok=True)
 
 
-def wait_until_ready(ssh: SshPlaces, vm: Vm, *, clock: Clock, deadline_s: float) -> float:
+def _wait_on() -> None:
+    """Nothing can be done."""
+
+
+def wait_until_ready(
+    ssh: SshPlaces, vm: Vm, *, clock: Clock, deadline_s: float, on_silence: Callable[[], None] = _wait_on
+) -> float:
     """Wait until a guest accepts the controller's key and presents the known host key.
 
-    Returns the seconds it took. Leaves a multiplexing master open for the connections that follow.
+    ``on_silence`` is called each time that nothing came. Returns the seconds it took. Leaves a multiplexing
+    master open for the connections that follow.
 
     While the guest has no network, QEMU takes a connection and repeats its first packet with growing pauses,
     so connections are made anew after a short time. Once one was refused the network is up and only sshd is
@@ -128,6 +136,8 @@ def wait_until_ready(ssh: SshPlaces, vm: Vm, *, clock: Clock, deadline_s: float)
             _first_connection(ssh, vm)
             return (clock.now() - started).total_seconds()
         refused = answer is _Answer.REFUSED
+        if answer is _Answer.SILENCE:
+            on_silence()
         patience = _LISTENING_PATIENCE_S if refused else patience * _PATIENCE_GROWTH
         clock.sleep(_PAUSE_S if refused else 0)
 

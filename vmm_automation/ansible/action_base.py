@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 from abc import abstractmethod
 from pathlib import Path
@@ -13,8 +14,10 @@ from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
 from vmm_automation.errors import Canceled, GuestUnreachable, UsageError, VmmError
+from vmm_automation.operations.actor import os_user
 from vmm_automation.operations.context import Context, open_context
 from vmm_automation.operations.ownership import is_cut_off
+from vmm_automation.operations.tokens import presented
 from vmm_automation.ports import GuestResult
 from vmm_automation.state import audit
 
@@ -38,6 +41,11 @@ class VmmAction(ActionBase):
     def perform(self, context: Context, arguments: dict[str, Any], *, check: bool) -> dict[str, Any]:
         """Do the task; ``arguments`` are plain values."""
 
+    def needs_token(self, arguments: dict[str, Any]) -> bool:
+        """Whether a Watcher acts by this task, and proves it by the token of its grant."""
+        del arguments
+        return False
+
     def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Entry point for Ansible."""
         result: dict[str, Any] = super().run(tmp, task_vars)
@@ -45,7 +53,7 @@ class VmmAction(ActionBase):
         arguments = plain(self._task.args)
         try:
             self._require_run()
-            context = self._context()
+            context = self._context(arguments)
             check = bool(self._task.check_mode)
             document = {**self.perform(context, arguments, check=check), **_chain_end(context, check=check)}
         except VmmError as failure:
@@ -64,15 +72,29 @@ class VmmAction(ActionBase):
         if run and is_cut_off(run):
             raise Canceled("The command that ran this playbook is gone", hint="run the same command again")
 
-    def _context(self) -> Context:
+    def _context(self, arguments: dict[str, Any]) -> Context:
         site = self.variables.get("vmm_site")
         if not site:
             raise UsageError(
                 "Variable 'vmm_site' is not set: the inventory is not a site of this project",
                 hint="ansible-playbook -i inventories/local/site.vmm.yml …",
             )
-        actor = next((str(self.variables[key]) for key in _ACTOR_VARIABLES if self.variables.get(key)), "")
-        return open_context(str(site), actor=actor, progress=_show, door=_door(self.variables))
+        token = ""
+        if self.needs_token(arguments):
+            named = arguments.get("token_file") or self.variables.get("vmm_token_file")
+            token = presented(os.environ, str(named or ""))
+        return open_context(
+            str(site),
+            actor=self._first(_ACTOR_VARIABLES),
+            login=self._first(_AWX_VARIABLES) or os_user(),
+            token=token,
+            progress=_show,
+            door=_door(self.variables),
+        )
+
+    def _first(self, names: tuple[str, ...]) -> str:
+        """The first of some variables that says something."""
+        return next((str(self.variables[name]) for name in names if self.variables.get(name)), "")
 
 
 class AnsibleGuest:

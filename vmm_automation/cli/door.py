@@ -18,6 +18,7 @@ from vmm_automation.places import Places
 
 if TYPE_CHECKING:
     from vmm_automation.operations.context import Context
+    from vmm_automation.operations.identity import Identity
     from vmm_automation.state.store import Engine
 
 
@@ -46,9 +47,22 @@ class Door:
     @property
     def context(self) -> Context:
         """The site opened for direct operations."""
+        return self.acting()
+
+    def acting(self, name: str = "", *, token_file: str | None = None) -> Context:
+        """The site opened for what somebody does; ``token_file`` unlike None: a Watcher may be acting."""
         from vmm_automation.operations.context import open_context
 
-        return open_context(self.site, progress=self.say, door="cli")
+        token = _token(token_file)
+        return open_context(self.site, actor=name, token=token, progress=self.say, door="cli")
+
+    def identity(self, name: str = "", *, token_file: str | None = None) -> Identity:
+        """Who acts, for operations that need nothing else of the site than what it says of people."""
+        from vmm_automation.operations.actor import os_user
+        from vmm_automation.operations.identity import access_of, identify
+
+        access = access_of(self.site)
+        return identify(name, login=os_user(), door="cli", access=access, token=_token(token_file))
 
     @property
     def store(self) -> Engine:
@@ -104,6 +118,14 @@ class Door:
             print(json.dumps(document, indent=2, default=str))
         elif reply.text:
             print(reply.text)
+
+
+def _token(file: str | None) -> str:
+    if file is None:
+        return ""
+    from vmm_automation.operations.tokens import presented
+
+    return presented(os.environ, file)
 
 
 def site_directory(value: str | None) -> Path:

@@ -1,15 +1,14 @@
-"""Durations as people type them: ``90s``, ``15m``, ``2h``, ``1d``."""
+"""Durations and times as people type them: ``90s``, ``15m``, ``2h``, ``1d``; ``2026-01-31T14:00Z``."""
 
 from __future__ import annotations
 
-import re
-from datetime import timedelta
+from collections.abc import Callable
+from datetime import datetime, timedelta
 from typing import Any
 
 import click
 
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-_PATTERN = re.compile(r"([0-9]{1,6})([smhd])")
+from vmm_automation.model.times import read_duration, read_moment, read_time
 
 
 class Duration(click.ParamType[timedelta]):
@@ -19,9 +18,41 @@ class Duration(click.ParamType[timedelta]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
         """Read the text of an option."""
-        if isinstance(value, timedelta):
-            return value
-        match = _PATTERN.fullmatch(str(value))
-        if not match:
-            self.fail(f"'{value}' is not a duration such as 90s, 15m, 2h or 1d", param, ctx)
-        return timedelta(seconds=int(match[1]) * _UNITS[match[2]])
+        return value if isinstance(value, timedelta) else _read(self, read_duration, value, param, ctx)
+
+
+class Time(click.ParamType[datetime]):
+    """A moment in ISO 8601 that says its zone."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        """Read the text of an option."""
+        return value if isinstance(value, datetime) else _read(self, read_time, value, param, ctx)
+
+
+class Moment(click.ParamType[datetime | timedelta]):
+    """A moment, or a duration from now on."""
+
+    name = "time|duration"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> datetime | timedelta:
+        """Read the text of an option."""
+        return (
+            value if isinstance(value, datetime | timedelta) else _read(self, read_moment, value, param, ctx)
+        )
+
+
+def _read(
+    kind: click.ParamType[Any],
+    read: Callable[[str], Any],
+    value: Any,
+    param: click.Parameter | None,
+    ctx: click.Context | None,
+) -> Any:
+    try:
+        return read(str(value))
+    except ValueError as wrong:
+        kind.fail(str(wrong), param, ctx)

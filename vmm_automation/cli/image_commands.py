@@ -4,35 +4,52 @@ from __future__ import annotations
 
 import click
 
+from vmm_automation.cli import image_store_commands
 from vmm_automation.cli.door import Door, Reply, operation, table
 
 
 @click.group("image")
 def command() -> None:
-    """User Image Files, the numbered generations of a user's data: list, show, capture, deploy.
+    """User Image Files, the numbered generations of a user's data: captured, kept, verified, restored.
 
     Example: vmm image list --user ada
     """
 
 
+for _name, _member in image_store_commands.command.commands.items():
+    command.add_command(_member, _name)
+
+_GENERATIONS = (
+    ("USER", "UA", "GENERATION", "CAPTURED", "PATHS", "BYTES", "UA VERSION", "SESSION", "STATE", "PINNED"),
+    ("user", "ua", "number", "captured_at", "file_count", "size", "ua_version", "session", "state", "pinned"),
+)
+_ORPHANS = (
+    ("USER", "UA", "ARCHIVE", "CAPTURED", "PATHS", "BYTES", "SESSION", "WHY"),
+    ("user", "ua", "archive", "captured_at", "file_count", "size", "session", "reason"),
+)
+
+
 @operation(command, "list")
 @click.option("--user", help="Only of this user.")
 @click.option("--ua", help="Only of this UA.")
-def list_(door: Door, user: str | None, ua: str | None) -> Reply:
+@click.option("--orphaned", is_flag=True, help="The saves that were refused and kept aside, instead.")
+def list_(door: Door, user: str | None, ua: str | None, orphaned: bool) -> Reply:
     """List stored generations.
 
     Example: vmm image list --user ada --ua radicale
     """
     from vmm_automation.model.names import check_name
     from vmm_automation.state.generations import list_generations
+    from vmm_automation.state.orphans import list_orphans
 
     user, ua = user and check_name("user", user), ua and check_name("UA", ua)
     with door.store.reading() as tx:
-        found = [generation.to_document() for generation in list_generations(tx, user=user, ua=ua)]
-    keys = ("user", "ua", "number", "captured_at", "file_count", "size", "ua_version", "session")
+        listed = (list_orphans if orphaned else list_generations)(tx, user=user, ua=ua)
+    found = [generation.to_document() for generation in listed]
+    headings, keys = _ORPHANS if orphaned else _GENERATIONS
     rows = [[generation[key] for key in keys] for generation in found]
-    headings = ("USER", "UA", "GENERATION", "CAPTURED", "PATHS", "BYTES", "UA VERSION", "SESSION")
-    return Reply({"generations": found}, table(headings, rows, empty="No user images."))
+    empty = "No orphaned saves." if orphaned else "No user images."
+    return Reply({"generations": found}, table(headings, rows, empty=empty))
 
 
 @operation(command, "show")
@@ -68,6 +85,8 @@ def capture(door: Door, session: str) -> Reply:
     Example: vmm image capture s-1a2b3c4d
     """
     reply = door.playbook("image_capture", {"user_image_session": session})
+    if aside := reply.result.get("orphaned"):
+        return Reply(reply.result, f"Kept aside as '{aside['archive']}': {aside['reason']}", reply.changed)
     generation = reply.result.get("generation") or {}
     text = f"Generation {generation.get('number', '-')}: {generation.get('file_count', 0)} paths"
     return Reply(reply.result, text, changed=reply.changed)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from vmm_automation.content import playbooks
 from vmm_automation.errors import NotFound, UsageError
 from vmm_automation.operations.actor import os_user
 from vmm_automation.operations.ownership import owner_token
+from vmm_automation.operations.tokens import TOKEN, TOKEN_FILE, in_memory
 from vmm_automation.places import Places
 from vmm_automation.site import Site
 
@@ -46,20 +48,33 @@ def run_named(
             details={"playbook": name},
         )
     _require_text(variables)
-    request = PlaybookRun(
-        playbook=known[name],
-        inventory=_inventory(Site.load(site)),
-        variables={
-            "vmm_actor": os_user(),
-            "vmm_door": "cli",
-            "vmm_run": owner_token(os.getpid()),
-            **variables,
-        },
-        limit=limit,
-        check=check,
-        extra_arguments=extra_arguments,
-    )
-    return run_playbook(request, runs=Places.from_environment().runs, listener=_Follower(say))
+    with _token_file() as token:
+        request = PlaybookRun(
+            playbook=known[name],
+            inventory=_inventory(Site.load(site)),
+            variables={
+                "vmm_actor": os_user(),
+                "vmm_door": "cli",
+                "vmm_run": owner_token(os.getpid()),
+                **token,
+                **variables,
+            },
+            limit=limit,
+            check=check,
+            extra_arguments=extra_arguments,
+        )
+        return run_playbook(request, runs=Places.from_environment().runs, listener=_Follower(say))
+
+
+@contextmanager
+def _token_file() -> Iterator[dict[str, str]]:
+    """Where the playbook finds the Watcher's token of this environment, which a run does not get to see."""
+    if token := os.environ.get(TOKEN):
+        with in_memory(token) as file:
+            yield {"vmm_token_file": str(file)}
+    else:
+        file_named = os.environ.get(TOKEN_FILE)
+        yield {"vmm_token_file": str(Path(file_named).absolute())} if file_named else {}
 
 
 def _require_text(variables: Mapping[str, Any]) -> None:

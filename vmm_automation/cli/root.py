@@ -16,9 +16,10 @@ from vmm_automation.errors import VmmError
 _NOUNS = {
     "vm": "VMs: create, list, show, start, stop, rebuild, delete.",
     "ua": "Applications (UAs) on VMs: list, install, update, remove.",
-    "session": "Sessions: open, list, show, suspend, resume, close.",
+    "session": "Sessions: select, open, list, show, explain, touch, suspend, resume, close.",
     "watcher": "Watchers of a session, and the suspend right.",
-    "image": "User Image Files: list, show, capture, deploy.",
+    "reconcile": "Bring sessions and their VMs together: what was cut off, restarted or overdue.",
+    "image": "User Image Files: capture, deploy, list, verify, diff, restore, pin, prune.",
     "audit": "What was done by whom, and proof that the record is whole.",
     "state": "The state: check, backup, export, import, migrate.",
     "playbook": "Run any playbook of the project.",

@@ -2,48 +2,50 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
 from vmm_automation.cli.door import Door, Reply, fields, operation, table
+from vmm_automation.cli.identity_options import as_option, token_file_option
+from vmm_automation.cli.selection_commands import add_to
+from vmm_automation.cli.terminal_option import terminal_from, terminal_option
 
 
 @click.group("session")
 def command() -> None:
-    """Sessions: open, list, show, suspend, resume, close.
+    """Sessions: select, open, list, show, explain, touch, suspend, resume, close.
 
     Example: vmm session open --user ada --ua radicale --terminal desktop
     """
 
 
+add_to(command)
 _session = click.argument("session")
-_as = click.option("--as", "watcher", metavar="WATCHER", help="The Watcher who asks.")
 _fence = click.option("--fence", type=int, help="The fence that came with the right; refused if outdated.")
 
 
 @operation(command, "open", changes=True)
 @click.option("--user", required=True, help="Who will use the UA.")
 @click.option("--ua", required=True, help="The UA, a file of the site's uas/.")
-@click.option(
-    "--terminal", default="desktop", show_default=True, help="A file of the site's terminals/, a path, or -."
-)
+@terminal_option
 @click.option("--version", default="", help="Only this version of the UA.")
 @click.option("--vm", default="", help="Only this VM.")
 @click.option("--avoid", multiple=True, metavar="VM", help="Not this VM; may be repeated.")
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port of 127.0.0.1; 0 for a free one.")
-def open_(door: Door, avoid: tuple[str, ...], terminal: str, **wanted: Any) -> Reply:
+@as_option
+def open_(door: Door, avoid: tuple[str, ...], terminal: str, name: str, **wanted: Any) -> Reply:
     """Select a VM for a user, bring the user's image and the UA up on it, and open its endpoint.
 
     Example: vmm session open --user ada --ua radicale --terminal desktop
     """
-    variables = {f"session_{name}": value for name, value in wanted.items()}
-    profile = _terminal(terminal)
+    variables = {f"session_{option}": value for option, value in wanted.items()}
+    profile = terminal_from(terminal)
     door.context.site.terminal(profile)  # a wrong one is told at once, without starting a playbook
     reply = door.playbook(
-        "session_open", {**variables, "session_terminal": profile, "session_avoid": list(avoid)}
+        "session_open",
+        {**variables, "session_terminal": profile, "session_avoid": list(avoid), **_actor(name)},
     )
     return Reply(reply.result, _opened(reply.result), changed=reply.changed)
 
@@ -66,93 +68,104 @@ def list_(door: Door, everything: bool) -> Reply:
 
 @operation(command, "show")
 @_session
-def show(door: Door, session: str) -> Reply:
-    """Show one session: its state, why its VM was selected, and who watches it.
+@as_option
+@token_file_option
+def show(door: Door, session: str, name: str, token_file: str) -> Reply:
+    """Show one session: its state, why its VM was selected, and who watches it now. A Watcher needs 'view'.
 
     Example: vmm session show s-1a2b3c4d
     """
     from vmm_automation.operations.session_listing import description
 
-    found = description(door.store, session)
+    viewer = door.identity(name, token_file=token_file) if name else None
+    found = description(door.store, session, viewer=viewer)
     shown = {key: value for key, value in found.items() if key not in {"selection", "grants", "right"}}
-    shown["watchers"] = ", ".join(
-        f"{grant['watcher']} ({', '.join(grant['privileges'])})" for grant in found["grants"]
-    )
-    shown["suspend right"] = found["right"]["holder"]
+    shown["watchers"] = "; ".join(_watcher(grant) for grant in found["grants"])
+    right = found["right"]
+    shown["suspend right"] = f"{right['holder']} until {right['expires_at']}" if right["holder"] else None
     lines = [f"  {line}" for line in _why(found["selection"])]
     return Reply({"session": found}, "\n".join([fields(shown), "selection:", *lines]))
 
 
+@operation(command, "touch", changes=True)
+@_session
+def touch(door: Door, session: str) -> Reply:
+    """Say that a session is in use: its idle time begins anew.
+
+    Example: vmm session touch s-1a2b3c4d
+    """
+    from vmm_automation.operations.session import touch
+
+    done = touch(door.context, session, check=door.check)
+    return Reply({"session": done["session"]}, f"Session {session} is in use", changed=done["changed"])
+
+
 @operation(command, "suspend", changes=True)
 @_session
-@_as
+@as_option
+@token_file_option
 @_fence
-def suspend(door: Door, session: str, watcher: str | None, fence: int | None) -> Reply:
+def suspend(door: Door, session: str, name: str, token_file: str, fence: int | None) -> Reply:
     """Suspend a session; only the Watcher who holds the suspend right may (default: your login name).
 
     Example: vmm session suspend s-1a2b3c4d --as bo
     """
     from vmm_automation.operations import suspension
 
-    context = door.context
-    who = watcher or context.actor
-    done = suspension.suspend(context, session, watcher=who, fence=fence, check=door.check)
-    return _switched(done, f"Session {session} is suspended by {who}")
+    context = door.acting(name, token_file=token_file)
+    done = suspension.suspend(context, session, watcher=context.actor, fence=fence, check=door.check)
+    return _switched(done, f"Session {session} is suspended by {context.actor}")
 
 
 @operation(command, "resume", changes=True)
 @_session
-@_as
+@as_option
+@token_file_option
 @_fence
-def resume(door: Door, session: str, watcher: str | None, fence: int | None) -> Reply:
+def resume(door: Door, session: str, name: str, token_file: str, fence: int | None) -> Reply:
     """Resume a suspended session, as the holder of the suspend right or (without --as) as its operator.
 
     Example: vmm session resume s-1a2b3c4d --as bo
     """
     from vmm_automation.operations import suspension
 
-    done = suspension.resume(door.context, session, watcher=watcher, fence=fence, check=door.check)
+    context = door.acting(name, token_file=token_file)
+    done = suspension.resume(context, session, watcher=name or None, fence=fence, check=door.check)
     return _switched(done, f"Session {session} goes on")
 
 
 @operation(command, "close", changes=True)
 @_session
 @click.option("--discard", is_flag=True, help="Give up the user's changes: for a VM that is lost.")
-def close(door: Door, session: str, discard: bool) -> Reply:
+@as_option
+@token_file_option
+def close(door: Door, session: str, discard: bool, name: str, token_file: str) -> Reply:
     """End a session: capture the user's image, clean the VM, free its seat. Finishes what was cut off.
+
+    For an operator, or a Watcher with 'end'.
 
     Example: vmm session close s-1a2b3c4d
     """
-    reply = door.playbook("session_close", {"session_id": session, "session_discard": discard})
+    token = {"session_token_file": str(Path(token_file).absolute())} if token_file else {}
+    variables = {"session_id": session, "session_discard": discard, **token, **_actor(name)}
+    reply = door.playbook("session_close", variables)
     generation = reply.result.get("generation")
     stored = f"; generation {generation['number']} is stored" if generation else ""
+    if aside := reply.result.get("orphaned"):
+        stored = f"; its save is kept aside as '{aside['archive']}': {aside['reason']}"
     state = reply.result["session"]["state"]
     return Reply(reply.result, f"Session {session} is {state}{stored}", changed=reply.changed)
 
 
-def _terminal(value: str) -> str | dict[str, Any]:
-    """A profile's name, or the profile itself from a file or standard input."""
-    if value != "-" and "/" not in value and not value.endswith((".yml", ".yaml", ".json")):
-        return value
-    from vmm_automation.errors import NotFound, TerminalInvalid
-    from vmm_automation.schema.yaml_text import MAX_BYTES, decode_mapping, read_mapping
+def _actor(name: str) -> dict[str, str]:
+    """What tells a playbook who acts, if somebody was named."""
+    from vmm_automation.model.names import check_name
 
-    try:
-        if value == "-":
-            mapping, errors = decode_mapping(sys.stdin.buffer.read(MAX_BYTES + 1), where="standard input")
-        else:
-            mapping, errors = read_mapping(Path(value), where=value)
-    except FileNotFoundError as absent:
-        raise NotFound(
-            f"Terminal profile '{value}' does not exist", hint=f"ls {Path(value).parent}"
-        ) from absent
-    if mapping is None:
-        raise TerminalInvalid(
-            f"Terminal profile '{value}' cannot be used: {'; '.join(errors)}",
-            hint="vmm session open --help",
-            details={"errors": errors},
-        )
-    return dict(mapping)
+    return {"vmm_actor": check_name("person", name)} if name else {}
+
+
+def _watcher(grant: dict[str, Any]) -> str:
+    return f"{grant['watcher']} ({', '.join(grant['privileges'])}) until {grant['expires_at']}"
 
 
 def _opened(result: dict[str, Any]) -> str:

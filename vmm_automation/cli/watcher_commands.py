@@ -8,7 +8,8 @@ from typing import Any
 import click
 
 from vmm_automation.cli.door import Door, Reply, operation, table
-from vmm_automation.cli.durations import Duration
+from vmm_automation.cli.durations import Duration, Moment, Time
+from vmm_automation.cli.identity_options import as_option, token_file_option
 
 
 @click.group("watcher")
@@ -38,10 +39,16 @@ _DURATION = Duration()
 @_session
 @_watcher
 @click.option("--privilege", "privileges", multiple=True, required=True, type=click.Choice(_PRIVILEGES))
-@click.option("--for", "duration", type=_DURATION, default="8h", show_default=True, help="How long.")
+@click.option("--from", "starts", type=Moment(), help="When it starts: a time, or how long from now.")
+@click.option("--for", "duration", type=_DURATION, help="How long from the start on; 8h if nothing is said.")
+@click.option("--until", type=Time(), help="When it ends, instead.")
 @click.option("--reason", default="", help="Why; kept with the grant.")
+@click.option("--token", is_flag=True, help="Make a token that the Watcher must then give; shown once.")
+@as_option
 def assign(door: Door, **wanted: Any) -> Reply:
-    """Assign a Watcher to a session with privileges that end by themselves.
+    """Assign a Watcher, a person or a group, to a session with privileges that end by themselves.
+
+    Times are such as 2026-01-31T14:00Z.
 
     Example: vmm watcher assign s-1a2b3c4d bo --privilege view --privilege suspend --for 1h
     """
@@ -54,7 +61,10 @@ def assign(door: Door, **wanted: Any) -> Reply:
 @click.option("--add", multiple=True, type=click.Choice(_PRIVILEGES), help="A privilege to add.")
 @click.option("--remove", multiple=True, type=click.Choice(_PRIVILEGES), help="A privilege to take away.")
 @click.option("--extend", type=_DURATION, default=timedelta(0), help="How much longer.")
+@click.option("--until", type=Time(), help="When it ends, instead.")
 @click.option("--reason", help="Why; kept with the grant.")
+@click.option("--new-token", is_flag=True, help="Make another token, shown once; the old one is void.")
+@as_option
 def update(door: Door, **wanted: Any) -> Reply:
     """Add, take away or extend what a Watcher may do. Taking 'suspend' away releases the suspend right.
 
@@ -67,6 +77,7 @@ def update(door: Door, **wanted: Any) -> Reply:
 @_session
 @_watcher
 @click.option("--reason", default="", help="Why; kept in the history.")
+@as_option
 def revoke(door: Door, **wanted: Any) -> Reply:
     """End what a Watcher may do, now.
 
@@ -92,19 +103,38 @@ def list_(door: Door, session: str | None) -> Reply:
             grant["session"],
             grant["watcher"],
             ", ".join(grant["privileges"]),
+            "" if grant["valid"] else grant["starts_at"],
             grant["expires_at"],
             "yes" if grant["watcher"] == holder else "",
         )
         for grant in found["grants"]
     ]
-    headings = ("SESSION", "WATCHER", "PRIVILEGES", "UNTIL", "HOLDS THE RIGHT")
+    headings = ("SESSION", "WATCHER", "PRIVILEGES", "NOT BEFORE", "UNTIL", "HOLDS THE RIGHT")
     return Reply(found, table(headings, rows, empty="No Watchers."))
+
+
+@operation(command, "history")
+@_session
+def history(door: Door, session: str) -> Reply:
+    """List what happened to the grants of a session, ended ones included: who, when, by whom and why.
+
+    Example: vmm watcher history s-1a2b3c4d
+    """
+    from vmm_automation.operations import watcher
+
+    found = watcher.history(door.store, session=session)
+    keys = ("at", "watcher", "change", "privileges", "starts_at", "expires_at", "actor", "reason")
+    headings = ("AT", "WATCHER", "CHANGE", "PRIVILEGES", "FROM", "UNTIL", "BY", "REASON")
+    rows = [{**row, "privileges": ", ".join(row["privileges"])} for row in found["history"]]
+    return Reply(found, table(headings, [[row[key] for key in keys] for row in rows], empty="No grants yet."))
 
 
 @operation(lock, "acquire", changes=True)
 @_session
 @_watcher
 @click.option("--for", "lease", type=_DURATION, default="5m", show_default=True, help="How long.")
+@as_option
+@token_file_option
 def acquire(door: Door, **wanted: Any) -> Reply:
     """Take the suspend right, or renew it; refused with the holder's name while another has it.
 
@@ -116,6 +146,8 @@ def acquire(door: Door, **wanted: Any) -> Reply:
 @operation(lock, "release", changes=True)
 @_session
 @_watcher
+@as_option
+@token_file_option
 def release(door: Door, **wanted: Any) -> Reply:
     """Give the suspend right back.
 
@@ -128,6 +160,8 @@ def release(door: Door, **wanted: Any) -> Reply:
 @_session
 @_watcher
 @click.option("--for", "lease", type=_DURATION, default="5m", show_default=True, help="How long from now.")
+@as_option
+@token_file_option
 def renew(door: Door, **wanted: Any) -> Reply:
     """Keep the suspend right for longer; refused to a Watcher who does not hold it any more.
 
@@ -142,6 +176,8 @@ def renew(door: Door, **wanted: Any) -> Reply:
 @click.argument("to")
 @click.option("--for", "lease", type=_DURATION, default="5m", show_default=True, help="How long it then has.")
 @click.option("--fence", type=int, help="The fence that FROM was given on acquiring.")
+@as_option
+@token_file_option
 def hand_over(door: Door, **wanted: Any) -> Reply:
     """Pass the suspend right from its holder to another Watcher in one step.
 
@@ -153,6 +189,7 @@ def hand_over(door: Door, **wanted: Any) -> Reply:
 @operation(lock, "break", changes=True)
 @_session
 @click.option("--reason", required=True, help="Why; kept in the audit chain.")
+@as_option
 def break_(door: Door, **wanted: Any) -> Reply:
     """Take the suspend right from whoever holds it; for the operator, not for a Watcher of the session.
 
@@ -179,8 +216,11 @@ def _granted(door: Door, verb: str, wanted: dict[str, Any]) -> Reply:
     done, changed = _done(door, verb, wanted)
     grant = done.get("grant") or {}
     privileges = ", ".join(grant.get("privileges", []))
-    until = f"{grant.get('watcher')} may {privileges} until {grant.get('expires_at')}"
-    return Reply(done, f"{wanted['watcher']} is revoked" if verb == "revoke" else until, changed)
+    start = f" from {grant['starts_at']}" if grant.get("starts_at") else ""
+    text = f"{grant.get('watcher')} may {privileges}{start} until {grant.get('expires_at')}"
+    if done.get("token"):
+        text += f"\nToken, shown this once: {done['token']}"
+    return Reply(done, f"{wanted['watcher']} is revoked" if verb == "revoke" else text, changed)
 
 
 def _right(door: Door, verb: str, wanted: dict[str, Any]) -> Reply:
@@ -192,10 +232,11 @@ def _done(door: Door, verb: str, wanted: dict[str, Any]) -> tuple[dict[str, Any]
     """The result document, and whether anything changed: that is said beside it, as for playbooks."""
     from vmm_automation.adapters.clock import SystemClock
     from vmm_automation.operations import watcher
-    from vmm_automation.operations.actor import os_user
 
+    asked = dict(wanted)
+    who = door.identity(asked.pop("name"), token_file=asked.pop("token_file", None))
     done: dict[str, Any] = getattr(watcher, verb)(
-        door.store, SystemClock(), **wanted, actor=os_user(), door="cli", check=door.check
+        door.store, SystemClock(), **asked, actor=who, check=door.check
     )
     return done, bool(done.pop("changed", False))
 

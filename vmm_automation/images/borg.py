@@ -29,6 +29,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -133,19 +134,29 @@ class BorgStore:
 
     def archives(self) -> tuple[str, ...]:
         """The names of all archives, oldest first; none where nothing was ever written."""
+        return tuple(self.stored_since())
+
+    def stored_since(self) -> dict[str, datetime]:
+        """When each archive was stored, by name."""
         if not self._exists():
-            return ()
+            return {}
         done = self._borg("list", "--json", str(self._repository))
         if done.status != 0:
             raise self._failure(done, doing="list the user images")
-        return tuple(archive["name"] for archive in json.loads(done.stdout)["archives"])
+        listed = json.loads(done.stdout)["archives"]
+        return {one["name"]: datetime.fromisoformat(one["time"]).replace(tzinfo=UTC) for one in listed}
 
     def delete(self, archive: str) -> None:
-        """Take an archive out of the store; its space comes back with the next compaction."""
+        """Take an archive out of the store; its space comes back with :meth:`compact`."""
         self._require(f"delete user image '{archive}'")
         done = self._borg("delete", self._location(archive))
         if done.status != 0:
             raise self._failure(done, doing=f"delete user image '{archive}'")
+
+    def compact(self) -> None:
+        """Give the space of deleted archives back."""
+        if self._exists() and (done := self._borg("compact", str(self._repository))).status != 0:
+            raise self._failure(done, doing="compact the user image store")
 
     def check(self) -> None:
         """Read everything that is stored and compare it with its checksums: seconds per GB."""
@@ -204,6 +215,7 @@ class BorgStore:
             "BORG_UNKNOWN_UNENCRYPTED_REPO_ACCESS_IS_OK": "no",
             "BORG_DISPLAY_PASSPHRASE": "no",
             "LC_ALL": "C.UTF-8",
+            "TZ": "UTC",  # borg tells times without a zone
         }
         foreign = [word for name in _FOREIGN if name in os.environ for word in ("-u", name)]
         start = ["env", *foreign, _program()] if foreign else [_program()]
@@ -252,7 +264,7 @@ def _parse(path: Path, *, archive: str) -> Manifest:
     except (OSError, KeyError, TypeError, ValueError) as wrong:
         raise ArtifactInvalid(
             f"User image '{archive}' has no usable manifest: {wrong}",
-            hint="vmm image check",
+            hint="vmm image verify --all",
             details={"archive": archive},
         ) from wrong
     return manifest

@@ -45,7 +45,7 @@ def translate(done: Completed, *, doing: str, store: Path, key_file: Path) -> Vm
 def damaged(done: Completed, *, doing: str) -> ArtifactInvalid:
     """The error for an archive or a repository that is not what was stored."""
     return ArtifactInvalid(
-        f"Cannot {doing}: {_last_words(done)}", hint="vmm image check", details=_details(done)
+        f"Cannot {doing}: {_last_words(done)}", hint="vmm image verify --all", details=_details(done)
     )
 
 

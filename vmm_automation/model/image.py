@@ -93,7 +93,12 @@ class Manifest:
 
 @dataclass(frozen=True)
 class Generation:
-    """One row of the generations table: a manifest's summary and where its content is stored."""
+    """A manifest's summary, where its content is stored, and what was said of it since.
+
+    ``state`` is ``stored``, ``missing`` (its archive is not in the store) or ``orphaned`` (a save that was
+    refused and kept aside; ``number`` is the one it would have had). ``reason``: why it is, where it is no
+    plain capture, or why it was kept aside.
+    """
 
     user: str
     ua: str
@@ -107,6 +112,9 @@ class Generation:
     session: str
     fence: int
     captured_at: str
+    pinned: bool = False
+    state: str = "stored"
+    reason: str = ""
 
     def to_document(self) -> dict[str, Any]:
         """As shown by ``vmm image list`` and in result documents."""

@@ -27,6 +27,7 @@ _RULES: Final = {
     "UA": (_DOTTED, _DOTTED_RULE),
     "user": (_PERSON, _PERSON_RULE),
     "watcher": (_PERSON, _PERSON_RULE),
+    "person": (_PERSON, _PERSON_RULE),
     "version": (_VERSION, _VERSION_RULE),
 }
 _SHOWN_CHARACTERS: Final = 40

@@ -39,7 +39,9 @@ class Session:
 
     ``fence`` grows with every claim of the same VM; ``owner`` names the process that is working on a
     session in *starting* or *closing* (``host:boot-id:pid:start-time``), so that the next run can
-    tell an interrupted action from one under way. Times are UTC, ISO 8601.
+    tell an interrupted action from one under way. ``seen_at`` is when the user was last known to use it,
+    empty if never told; ``suspended_by`` the Watcher who suspended it. ``reason`` says why it failed, or
+    what stands in the way of using it. Times are UTC, ISO 8601.
     """
 
     id: str
@@ -58,6 +60,8 @@ class Session:
     generation: int = 0
     explanation: dict[str, Any] = field(default_factory=dict)
     reason: str = ""
+    suspended_by: str = ""
+    seen_at: str = ""
 
     @property
     def live(self) -> bool:
@@ -80,4 +84,6 @@ class Session:
             "endpoint": self.endpoint,
             "generation": self.generation,
             "reason": self.reason,
+            "suspended_by": self.suspended_by,
+            "seen_at": self.seen_at,
         }

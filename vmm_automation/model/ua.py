@@ -43,18 +43,25 @@ class Artifact:
 
 @dataclass(frozen=True)
 class UaVersion:
-    """One version of a UA and what it is delivered from."""
+    """One version of a UA and what it is delivered from; ``changes`` is what its users read."""
 
     version: str
     kind: str
     artifacts: tuple[Artifact, ...] = ()
     packages: tuple[str, ...] = ()
     data_version: int = 1
+    requirements: Requirements | None = None
+    licence: str = ""
+    changes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Requirements:
-    """What a UA needs of the terminal and of the VM."""
+    """What a UA needs of the terminal and of the VM; 0, False and empty need nothing.
+
+    ``video_codecs``, ``audio_codecs``, ``image_types``, ``resolutions``, ``frame_rates``, ``bearers`` and
+    ``operating_systems``: any of them, best first; ``inputs``, ``features`` and ``encoders``: all of them.
+    """
 
     protocols: tuple[str, ...] = ("http",)
     min_screen_width_px: int = 0
@@ -65,6 +72,19 @@ class Requirements:
     vcpus: int = 1
     memory_mib: int = 0
     features: tuple[str, ...] = ()
+    min_colour_depth_bits: int = 0
+    max_latency_ms: int = 0
+    audio_in: bool = False
+    camera: bool = False
+    video_codecs: tuple[str, ...] = ()
+    audio_codecs: tuple[str, ...] = ()
+    image_types: tuple[str, ...] = ()
+    resolutions: tuple[str, ...] = ()
+    frame_rates: tuple[int, ...] = ()
+    bearers: tuple[str, ...] = ()
+    operating_systems: tuple[str, ...] = ()
+    encoders: tuple[str, ...] = ()
+    regions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -74,6 +94,22 @@ class UserData:
     settings: tuple[str, ...] = ()
     exceptions: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What must hold after an activation: within ``deadline_s``, and then for ``stable_for_s`` at a stretch.
+
+    ``kind`` is *command* (ends with status 0), *http* (``port`` answers ``path`` with 200 to 399), *tcp*
+    (``port`` is listened on) or *unit* (the service runs).
+    """
+
+    kind: str
+    command: tuple[str, ...] = ()
+    port: int = 0
+    path: str = "/"
+    deadline_s: int = 60
+    stable_for_s: int = 0
 
 
 @dataclass(frozen=True)
@@ -90,6 +126,9 @@ class UaDefinition:
     user_data: UserData = UserData()
     requirements: Requirements = Requirements()
     start_deadline_s: int = 120
+    probe: Probe | None = None
+    session_idle_s: int | None = None
+    session_max_s: int | None = None
 
     def version(self, wanted: str | None = None) -> UaVersion:
         """The wanted version, or the newest.
@@ -108,6 +147,11 @@ class UaDefinition:
             hint="vmm ua list",
             details={"ua": self.id, "version": wanted},
         )
+
+    def needs(self, version: str | None) -> Requirements:
+        """What one version requires: what it states itself, else what the UA states for all of them."""
+        stated = (each.requirements for each in self.versions if each.version == version)
+        return next(stated, None) or self.requirements
 
 
 @dataclass(frozen=True)

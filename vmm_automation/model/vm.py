@@ -23,6 +23,18 @@ class VmCondition(StrEnum):
 
 
 @dataclass(frozen=True)
+class Offers:
+    """What a VM's profile says that it carries towards the terminal; what is not stated (None) is unknown."""
+
+    video_encoders: tuple[str, ...] | None = None
+    audio_encoders: tuple[str, ...] | None = None
+    max_width_px: int | None = None
+    max_height_px: int | None = None
+    max_frame_rate_hz: int | None = None
+    region: str = ""
+
+
+@dataclass(frozen=True)
 class VmProfile:
     """What VMs of one kind look like: ``inventories/<site>/profiles/<name>.yml``."""
 
@@ -32,6 +44,7 @@ class VmProfile:
     memory_mib: int
     features: tuple[str, ...] = ()
     protocols: tuple[str, ...] = ("http",)
+    offers: Offers = Offers()
 
 
 @dataclass(frozen=True)
@@ -56,9 +69,10 @@ class Vm:
 
 @dataclass(frozen=True)
 class VmFacts:
-    """What selection and listings know of a VM beyond its domain, from the state store."""
+    """What selection and listings know of a VM beyond its domain: from the state store and its profile."""
 
     vm: Vm
     condition: VmCondition = VmCondition.CLEAN
     session: str | None = None
     active_uas: dict[str, str] = field(default_factory=dict)
+    offers: Offers = Offers()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -18,7 +18,10 @@ class Privilege(StrEnum):
 
 @dataclass(frozen=True)
 class Grant:
-    """Privileges of one Watcher on one session, until ``expires_at`` (UTC, ISO 8601)."""
+    """Privileges of one Watcher on one session, from ``starts_at`` until ``expires_at`` (UTC, ISO 8601).
+
+    ``starts_at`` empty: from ``granted_at`` on. ``token_hash`` empty: the Watcher was given no token.
+    """
 
     session: str
     watcher: str
@@ -26,16 +29,24 @@ class Grant:
     reason: str
     granted_at: str
     expires_at: str
+    starts_at: str = ""
+    token_hash: str = field(default="", repr=False)
+
+    def valid_at(self, moment: str) -> bool:
+        """Whether the privileges are there at a moment (text as of ``model/times.py``)."""
+        return self.starts_at <= moment < self.expires_at
 
     def to_document(self) -> dict[str, Any]:
-        """As shown by ``vmm watcher list`` and in result documents."""
+        """As shown by ``vmm watcher list`` and in result documents; ``protected``: its token is needed."""
         return {
             "session": self.session,
             "watcher": self.watcher,
             "privileges": sorted(self.privileges),
             "reason": self.reason,
             "granted_at": self.granted_at,
+            "starts_at": self.starts_at or None,
             "expires_at": self.expires_at,
+            "protected": bool(self.token_hash),
         }
 
 

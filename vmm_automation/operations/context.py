@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from vmm_automation.adapters.clock import SystemClock
 from vmm_automation.operations.actor import os_user
+from vmm_automation.operations.identity import Identity, identify
 from vmm_automation.places import Places
 from vmm_automation.ports import Clock
 from vmm_automation.site import Site
@@ -29,7 +30,11 @@ def no_progress(_line: str) -> None:
 
 @dataclass(frozen=True)
 class Context:
-    """One site on one controller; its parts are opened at first use, so that pure state work stays fast."""
+    """One site on one controller; its parts are opened at first use, so that pure state work stays fast.
+
+    ``actor`` is who acts by name, ``login`` who the system says is there ('' for the same), ``token`` what
+    that one gives to prove to be a Watcher.
+    """
 
     site: Site
     places: Places = field(default_factory=Places.from_environment)
@@ -37,11 +42,24 @@ class Context:
     actor: str = ""
     progress: Progress = no_progress
     door: str = "python"
+    login: str = ""
+    token: str = field(default="", repr=False)
 
     @property
     def author(self) -> Author:
         """Who acts, for the audit chain."""
-        return Author(self.actor or os_user(), self.door)
+        return Author(self.actor or os_user(), self.door, self.login)
+
+    @property
+    def identity(self) -> Identity:
+        """Who acts, with what the site says of people.
+
+        Raises:
+            InvalidName: the actor's name is none that a person can have.
+        """
+        name = self.actor or os_user()
+        access = self.site.access
+        return identify(name, login=self.login or name, door=self.door, access=access, token=self.token)
 
     @cached_property
     def store(self) -> Engine:
@@ -67,15 +85,34 @@ class Context:
         """The store of User Image Files."""
         from vmm_automation.images.borg import BorgStore
 
-        return BorgStore(self.places.user_images / "repository", key_file=self.places.user_images / "key")
+        return BorgStore(self.places.user_images / "repository", key_file=self.image_key)
+
+    @property
+    def image_key(self) -> Path:
+        """The key of the store of User Image Files."""
+        return self.places.user_images / "key"
 
 
 def open_context(
-    site: Path | str, *, actor: str = "", progress: Progress = no_progress, door: str = "python"
+    site: Path | str,
+    *,
+    actor: str = "",
+    login: str = "",
+    token: str = "",
+    progress: Progress = no_progress,
+    door: str = "python",
 ) -> Context:
-    """The context of a site directory; ``actor`` defaults to the user of this process.
+    """The context of a site directory; ``login`` defaults to this process's user, ``actor`` to ``login``.
 
     Raises:
         SiteInvalid, NotFound: the site cannot be read.
     """
-    return Context(site=Site.load(Path(site)), actor=actor or os_user(), progress=progress, door=door)
+    login = login or os_user()
+    return Context(
+        site=Site.load(Path(site)),
+        actor=actor or login,
+        progress=progress,
+        door=door,
+        login=login,
+        token=token,
+    )

@@ -8,19 +8,20 @@ from typing import Any
 from vmm_automation.adapters.artifacts import fetch_artifacts
 from vmm_automation.adapters.bundles import Bundle, build_bundle
 from vmm_automation.errors import Conflict, NotFound, UsageError, VmmError
-from vmm_automation.model.ua import DeploymentState, UaDefinition, UaVersion
+from vmm_automation.model.ua import UaDefinition, UaVersion
 from vmm_automation.model.vm import VmState
-from vmm_automation.operations import ua
+from vmm_automation.operations import ua, ua_notes
 from vmm_automation.operations.context import Context
-from vmm_automation.operations.entries import vm_change
+from vmm_automation.operations.ua_base_packages import base_package_status
 from vmm_automation.ports import Guest
 from vmm_automation.state import ledger, sessions
+from vmm_automation.trace import point
 
 _ALL = ("vms", "all", "")
 
 
 def checked(context: Context, names: Sequence[str], *, ua_id: str, version: str = "") -> dict[str, Any]:
-    """Refuse a request that names a UA, a version or VMs which are not there or do not run.
+    """Refuse a request that names a UA (empty: all), a version or VMs which are not there or do not run.
 
     ``names`` may be ``vms`` for all VMs of the site.
 
@@ -28,9 +29,10 @@ def checked(context: Context, names: Sequence[str], *, ua_id: str, version: str 
         NotFound: the UA, its version or a VM does not exist.
         Conflict: a VM does not run.
     """
-    definition = context.site.ua(ua_id)
-    if version:
-        definition.version(version)
+    if ua_id:
+        definition = context.site.ua(ua_id)
+        if version:
+            definition.version(version)
     everything = {vm.name: vm for vm in context.hypervisor.vms()}
     wanted = list(everything) if list(names) in [[word] for word in _ALL] or not names else list(names)
     if not wanted:
@@ -50,7 +52,7 @@ def prepared(context: Context, names: Sequence[str], *, ua_id: str, version: str
     definition = context.site.ua(ua_id)
     wanted = definition.version(version or None)
     if wanted.kind != "deb":  # Debian packages are resolved against what the base image has
-        bundle = _bundle(context, definition, wanted)
+        bundle = bundle_for(context, definition, wanted)
         document["bundle"] = {"digest": bundle.digest, "size": bundle.size}
     return {**document, "version": wanted.version}
 
@@ -71,18 +73,20 @@ def active(
     """
     definition = context.site.ua(ua_id)
     wanted = definition.version(version or None)
-    bundle = _bundle(context, definition, wanted, guest=guest)
-    _require_unused(context, guest, ua_id=ua_id, verb="update" if update else "install")
+    bundle = bundle_for(context, definition, wanted, guest=guest)
+    require_unused(context, guest, ua_id=ua_id, verb="update" if update else "install")
     change = ua.update if update else ua.install
     try:
         done = change(guest, definition=definition, version=wanted, bundle=bundle, check=check)
     except VmmError as failure:
         if not check and not isinstance(failure, Conflict | NotFound | UsageError):
-            _note(context, guest, ua_id, wanted.version, DeploymentState.FAILED, reason=failure.message)
+            ua_notes.failed(context, guest, ua_id=ua_id, version=wanted.version, failure=failure)
         raise
     if not check:
-        _note_active(context, guest, ua_id=ua_id, version=wanted.version, digest=bundle.digest)
-    return _per_vm(guest, done)
+        point("ua.install.activated")
+        ua_notes.active(context, guest, ua_id=ua_id, version=wanted.version, digest=bundle.digest)
+        point("ua.install.recorded")
+    return per_vm(guest, done)
 
 
 def absent(
@@ -100,11 +104,11 @@ def absent(
             f"Cannot remove UA '{ua_id}': destruction is off unless asked for",
             hint="set ua_allow_destroy=true (vmm: --yes)",
         )
-    _require_unused(context, guest, ua_id=ua_id, verb="remove")
+    require_unused(context, guest, ua_id=ua_id, verb="remove")
     done = ua.remove(guest, ua=ua_id, version=version or None, check=check)
     if not check:
-        _note_removed(context, guest, ua_id=ua_id, version=version)
-    return _per_vm(guest, done)
+        ua_notes.removed(context, guest, ua_id=ua_id, version=version)
+    return per_vm(guest, done)
 
 
 def restored(context: Context, guest: Guest, *, check: bool = False) -> dict[str, Any]:
@@ -119,13 +123,14 @@ def restored(context: Context, guest: Guest, *, check: bool = False) -> dict[str
     return {"changed": changed, "vms": {guest.name: {"restored": wanted}}}
 
 
-def _bundle(
+def bundle_for(
     context: Context, definition: UaDefinition, version: UaVersion, *, guest: Guest | None = None
 ) -> Bundle:
+    """What a version is delivered as, its artifacts fetched and verified; kind *deb* needs the guest."""
     status = None
     if version.kind == "deb" and guest is not None:
         digest = context.hypervisor.vm(guest.name).base_digest
-        status = ua.base_package_status(guest, base_digest=digest[:32], directory=context.places.artifacts)
+        status = base_package_status(guest, base_digest=digest[:32], directory=context.places.artifacts)
     files = fetch_artifacts(
         version,
         definition_dir=context.site.directory / "uas",
@@ -136,7 +141,8 @@ def _bundle(
     return build_bundle(definition, version, files=files, directory=context.places.bundles)
 
 
-def _require_unused(context: Context, guest: Guest, *, ua_id: str, verb: str) -> None:
+def require_unused(context: Context, guest: Guest, *, ua_id: str, verb: str) -> None:
+    """Raises Conflict where a session uses the UA on the VM."""
     with context.store.reading() as tx:
         live = sessions.live_on_vm(tx, vm=guest.name)
     if live and live.ua == ua_id:
@@ -147,46 +153,8 @@ def _require_unused(context: Context, guest: Guest, *, ua_id: str, verb: str) ->
         )
 
 
-def _note(
-    context: Context, guest: Guest, ua_id: str, version: str, state: DeploymentState, *, reason: str
-) -> None:
-    with context.store.transaction() as tx:
-        now = context.clock.now()
-        with vm_change(tx, context, guest.name, part=ua_id, action="ua.fail", now=now) as result:
-            ledger.record(tx, vm=guest.name, ua=ua_id, version=version, state=state, reason=reason, now=now)
-            result |= {"version": version, "status": "failed"}
-
-
-def _note_removed(context: Context, guest: Guest, *, ua_id: str, version: str) -> None:
-    with context.store.transaction() as tx:
-        now = context.clock.now()
-        found = [each for each in ledger.for_vm(tx, vm=guest.name) if each.ua == ua_id]
-        gone = [each.version for each in found if version in {"", each.version}]
-        with vm_change(tx, context, guest.name, part=ua_id, action="ua.absent", now=now) as result:
-            for each in gone:
-                removed = DeploymentState.REMOVED
-                ledger.record(tx, vm=guest.name, ua=ua_id, version=each, state=removed, now=now)
-            result |= {"versions": gone, "status": "ok"}
-
-
-def _note_active(context: Context, guest: Guest, *, ua_id: str, version: str, digest: str) -> None:
-    """One version active; another that was active is inactive now."""
-    with context.store.transaction() as tx:
-        now = context.clock.now()
-        with vm_change(tx, context, guest.name, part=ua_id, action="ua.active", now=now) as result:
-            ledger.record(
-                tx,
-                vm=guest.name,
-                ua=ua_id,
-                version=version,
-                state=DeploymentState.ACTIVE,
-                digest=digest,
-                now=now,
-            )
-            result |= {"version": version, "digest": digest, "status": "ok"}
-
-
-def _per_vm(guest: Guest, done: dict[str, Any]) -> dict[str, Any]:
+def per_vm(guest: Guest, done: dict[str, Any]) -> dict[str, Any]:
+    """What was done on one guest, as result documents have it."""
     shown = {key: value for key, value in done.items() if key not in {"changed", "check"}}
     return {"changed": done["changed"], "vms": {guest.name: shown}}
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import socket
+from datetime import datetime, timedelta
 from pathlib import Path
+
+from vmm_automation.model.times import to_text
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _DEAD = frozenset("ZX")
@@ -38,7 +41,7 @@ def run_token() -> str:
 def is_cut_off(token: str) -> bool:
     """Whether the process of a token is known to be gone; one on another controller is not known to be."""
     parts = token.split(":")
-    if len(parts) != 4 or parts[0] != socket.gethostname():
+    if not _is_ours(parts):
         return False
     if parts[1] != _boot_id():
         return True
@@ -46,6 +49,22 @@ def is_cut_off(token: str) -> bool:
         return owner_token(int(parts[2])) != token
     except (ProcessLookupError, ValueError):
         return True
+
+
+def is_given_up(token: str, *, since: str, now: datetime, deadline_s: int) -> bool:
+    """Whether work begun at ``since`` is cut off: its process is gone, or is not ours to see and late.
+
+    Never while a process of this host is alive, however long it takes. A clock that went back makes it wait
+    for longer, a deadline too short for another controller makes that one's next step fail: each step asks
+    for the state it expects.
+    """
+    if _is_ours(token.split(":")):
+        return is_cut_off(token)
+    return since <= to_text(now - timedelta(seconds=deadline_s))
+
+
+def _is_ours(parts: list[str]) -> bool:
+    return len(parts) == 4 and parts[0] == socket.gethostname()
 
 
 def _boot_id() -> str:

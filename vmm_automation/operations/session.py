@@ -1,4 +1,4 @@
-"""Opening and closing a session: reconcile, activate; begin to close, release.
+"""Opening and closing a session: activate, touch; begin to close, release.
 
 Before it, a VM is selected and claimed: :mod:`vmm_automation.operations.session_claim`.
 
@@ -11,42 +11,26 @@ proven clean.
 from __future__ import annotations
 
 from contextlib import suppress
+from datetime import datetime
 from typing import Any
 
 from vmm_automation.adapters import endpoint as endpoints
-from vmm_automation.adapters.disks import free_port, port_is_free
+from vmm_automation.adapters.disks import port_is_free
 from vmm_automation.errors import Conflict, NotFound, PortTaken
-from vmm_automation.model.names import check_name
 from vmm_automation.model.session import LIVE, Session, SessionState
-from vmm_automation.model.vm import VmCondition, VmState
+from vmm_automation.model.watcher import Privilege
+from vmm_automation.operations import forwards
 from vmm_automation.operations.context import Context
 from vmm_automation.operations.entries import session_change
-from vmm_automation.operations.ownership import is_cut_off, run_token
-from vmm_automation.operations.session_claim import facts
+from vmm_automation.operations.identity import require_privilege
+from vmm_automation.operations.ownership import is_given_up, run_token
+from vmm_automation.operations.reconcile import is_to_be_closed, observe, require_guest
+from vmm_automation.operations.session_abandon import abandon, find
 from vmm_automation.state import sessions
+from vmm_automation.state.store import Tx
+from vmm_automation.trace import point
 
-_FORWARD_ATTEMPTS = 5
-
-
-def reconcile(context: Context, *, check: bool = False) -> dict[str, Any]:
-    """Give up sessions whose opening was cut off, and name the running VMs that are to be cleaned."""
-    abandoned: list[str] = []
-    with context.store.reading() as tx:
-        starting = [
-            session
-            for session in sessions.list_sessions(tx, live_only=True)
-            if session.state is SessionState.STARTING and is_cut_off(session.owner)
-        ]
-    for session in starting:
-        abandoned.append(session.id)
-        if not check:
-            abandon(context, session.id, reason="the run that opened it was cut off")
-    dirty = [
-        fact.vm.name
-        for fact in facts(context)
-        if fact.condition is VmCondition.DIRTY and not fact.session and fact.vm.state is VmState.RUNNING
-    ]
-    return {"changed": bool(abandoned), "abandoned": abandoned, "dirty": dirty}
+__all__ = ["abandon", "activate", "begin_close", "find", "release", "require_port", "touch"]
 
 
 def activate(context: Context, session_id: str, *, port: int = 0, check: bool = False) -> dict[str, Any]:
@@ -63,9 +47,11 @@ def activate(context: Context, session_id: str, *, port: int = 0, check: bool = 
     address, chosen = "", 0
     if definition.endpoints:
         first = definition.endpoints[0]
-        chosen = _forward(context, session.vm, wanted=port, guest_port=first.port)
+        chosen = forwards.add(context, session.vm, wanted=port, guest_port=first.port)
+        point("session.activate.forwarded")
         deadline_s = definition.start_deadline_s
         endpoints.wait_until_healthy(first, port=chosen, clock=context.clock, deadline_s=deadline_s)
+        point("session.activate.answered")
         address = endpoints.url(first, port=chosen)
     with context.store.transaction() as tx:
         now = context.clock.now()
@@ -79,6 +65,7 @@ def activate(context: Context, session_id: str, *, port: int = 0, check: bool = 
                 now=now,
             )
             result |= {"state": str(session.state), "port": chosen}
+    point("session.activate.recorded")
     return {"changed": True, "session": session.to_document()}
 
 
@@ -96,24 +83,25 @@ def require_port(port: int) -> None:
         )
 
 
-def abandon(context: Context, session_id: str, *, reason: str) -> dict[str, Any]:
-    """Give up a session that could not be opened; its VM stays dirty until it is cleaned."""
-    session = find(context, session_id)
-    if not session.live:
-        return {"changed": False, "session": session.to_document()}
-    _drop_forward(context, session)
-    with context.store.transaction() as tx:
+def touch(context: Context, session_id: str, *, check: bool = False) -> dict[str, Any]:
+    """Say that a session is being used: its idle time begins anew.
+
+    Raises:
+        InvalidName, NotFound: there is no such session.
+        Conflict: it is not active.
+    """
+    find(context, session_id)
+    with context.store.transaction(keep=not check) as tx:
         now = context.clock.now()
-        with session_change(tx, context, session_id, action="session.abandon", now=now) as result:
-            session = sessions.move_to(
-                tx,
-                session_id=session_id,
-                state=SessionState.FAILED,
-                expected=LIVE,
-                now=now,
-                reason=reason,
+        with session_change(tx, context, session_id, action="session.touch", now=now) as result:
+            session = sessions.set_seen(tx, session_id=session_id, now=now)
+            result |= {"seen_at": session.seen_at}
+        if session.state is not SessionState.ACTIVE:
+            raise Conflict(
+                f"Cannot touch session '{session_id}': it is {session.state}",
+                hint=f"vmm session show {session_id}",
+                details={"session": session_id, "state": str(session.state)},
             )
-            result |= {"state": str(session.state)}
     return {"changed": True, "session": session.to_document()}
 
 
@@ -126,21 +114,18 @@ def begin_close(
 
     Raises:
         Conflict: another run closes it, or (not ``discard``) its VM does not run; nothing was changed.
+        NotPermitted: neither an operator nor a Watcher with *end*.
     """
-    check_name("session", session_id)
-    if not discard:
-        _require_guest(context, find(context, session_id))
+    session = find(context, session_id)
+    if not discard:  # what state and VM disagree on is of no matter here: both are brought to one end
+        require_guest(session, observe(context, session.vm), doing="close")
     with context.store.transaction(keep=not check) as tx:
         before = sessions.get(tx, session_id=session_id)
         if not before.live:
             return {"changed": False, "session": before.to_document(), "steps": []}
-        if before.state is SessionState.CLOSING and before.owner and not is_cut_off(before.owner):
-            raise Conflict(
-                f"Session '{session_id}' is being closed by another run",
-                hint=f"vmm session show {session_id}",
-                details={"session": session_id, "owner": before.owner},
-            )
         now = context.clock.now()
+        _require_no_other_closing(context, before, now=now)
+        _require_may_close(tx, context, before, now=now)
         with session_change(tx, context, session_id, action="session.close", now=now) as result:
             session = sessions.move_to(
                 tx,
@@ -155,9 +140,12 @@ def begin_close(
     steps = ["capture", "release"] if used and not before.generation else ["release"]
     if check:
         return {"changed": True, "session": before.to_document(), "steps": steps}
-    _drop_forward(context, session)
+    point("session.close.recorded")
+    forwards.drop_all(context, session.vm, known=session.port)
+    point("session.close.unreachable")
     with suppress(NotFound):  # a VM that is gone is for the caller to give up
         context.hypervisor.resume(session.vm)
+    point("session.close.out_of_use")
     return {"changed": True, "session": session.to_document(), "steps": steps}
 
 
@@ -177,58 +165,26 @@ def release(context: Context, session_id: str, *, check: bool = False) -> dict[s
                 now=now,
             )
             result |= {"state": str(session.state), "generation": session.generation}
+    point("session.release.recorded")
     return {"changed": True, "session": session.to_document()}
 
 
-def find(context: Context, session_id: str) -> Session:
-    """One session.
-
-    Raises:
-        InvalidName, NotFound: there is no such session.
-    """
-    check_name("session", session_id)
-    with context.store.reading() as tx:
-        return sessions.get(tx, session_id=session_id)
-
-
-def _require_guest(context: Context, session: Session) -> None:
-    """The data of a session is in its VM: without a running one there is nothing to capture from."""
-    if not session.live:
-        return
-    try:
-        state = context.hypervisor.vm(session.vm).state
-    except NotFound as gone:
-        raise Conflict(
-            f"Cannot close session '{session.id}': its VM '{session.vm}' does not exist any more",
-            hint=f"vmm session close {session.id} --discard",
-            details={"session": session.id, "vm": session.vm},
-        ) from gone
-    if state not in {VmState.RUNNING, VmState.PAUSED}:
-        raise Conflict(
-            f"Cannot close session '{session.id}': its VM '{session.vm}' is {state}",
-            hint=f"vmm vm start {session.vm}",
-            details={"session": session.id, "vm": session.vm},
+def _require_may_close(tx: Tx, context: Context, session: Session, *, now: datetime) -> None:
+    """A person needs the privilege; what a limit of the site ends, or a run began, is decided already."""
+    if not is_to_be_closed(tx, context, session):
+        require_privilege(
+            tx, context.identity, session=session.id, privilege=Privilege.END, action="close", now=now
         )
 
 
-def _forward(context: Context, vm: str, *, wanted: int, guest_port: int) -> int:
-    for _attempt in range(_FORWARD_ATTEMPTS):
-        port = wanted or free_port(taken=frozenset(each.ssh_port for each in context.hypervisor.vms()))
-        try:
-            context.hypervisor.add_forward(vm, port=port, guest_port=guest_port)
-        except PortTaken:
-            if wanted:
-                raise
-            continue
-        return port
-    raise PortTaken("No free port of 127.0.0.1 could be forwarded", hint="ss -ltn")
-
-
-def _drop_forward(context: Context, session: Session) -> None:
-    if not session.port:
+def _require_no_other_closing(context: Context, session: Session, *, now: datetime) -> None:
+    deadline_s = context.site.policies.claim_deadline_s
+    if session.state is not SessionState.CLOSING or is_given_up(
+        session.owner, since=session.changed_at, now=now, deadline_s=deadline_s
+    ):
         return
-    try:
-        if context.hypervisor.vm(session.vm).state in {VmState.RUNNING, VmState.PAUSED}:
-            context.hypervisor.remove_forward(session.vm, port=session.port)
-    except NotFound:
-        return  # the VM is gone, and its forwards with it
+    raise Conflict(
+        f"Session '{session.id}' is being closed by another run",
+        hint=f"vmm session show {session.id}",
+        details={"session": session.id, "owner": session.owner},
+    )

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from vmm_automation.errors import NoVmFits
+from vmm_automation.errors import Conflict, NoVmFits
 from vmm_automation.model.names import check_name
 from vmm_automation.model.session import Session, SessionState
-from vmm_automation.model.vm import VmCondition, VmFacts
 from vmm_automation.operations.context import Context
 from vmm_automation.operations.entries import session_change
 from vmm_automation.operations.ownership import run_token
+from vmm_automation.operations.reconcile import idle_limit_s, reconcile_session, require_guest
+from vmm_automation.operations.session import find, touch
+from vmm_automation.operations.vm_facts import facts
 from vmm_automation.selection.outcome import Choice, Selection
 from vmm_automation.selection.select import select_vm
-from vmm_automation.state import generations, ledger, sessions, vms
+from vmm_automation.site import Placement
+from vmm_automation.state import generations, sessions, vms
 from vmm_automation.state.sessions import SeatTaken
+from vmm_automation.trace import point
 
 
 @dataclass(frozen=True)
@@ -30,24 +34,6 @@ class Request:
     version: str = ""
     vm: str = ""
     avoid: Sequence[str] = field(default_factory=tuple)
-
-
-def facts(context: Context) -> list[VmFacts]:
-    """All VMs of the site with what the state store knows of them."""
-    observed = context.hypervisor.vms()
-    with context.store.reading() as tx:
-        conditions = vms.conditions(tx)
-        active = ledger.active_versions(tx)
-        live = {session.vm: session.id for session in sessions.list_sessions(tx, live_only=True)}
-    return [
-        VmFacts(
-            vm=vm,
-            condition=conditions.get(vm.name, VmCondition.DIRTY),
-            session=live.get(vm.name),
-            active_uas=dict(active.get(vm.name, {})),
-        )
-        for vm in observed
-    ]
 
 
 def select(context: Context, request: Request) -> Selection:
@@ -65,8 +51,7 @@ def select(context: Context, request: Request) -> Selection:
         context.hypervisor.vm(request.vm)
     terminal = context.site.terminal(request.terminal)
     with context.store.reading() as tx:
-        history = sessions.list_sessions(tx, live_only=False)
-    mine = [session for session in history if session.user == request.user and session.ua == request.ua]
+        last_vm = sessions.last_vm(tx, user=request.user, ua=request.ua)
     return select_vm(
         ua=definition,
         terminal=terminal,
@@ -74,8 +59,28 @@ def select(context: Context, request: Request) -> Selection:
         version=request.version or None,
         wanted_vm=request.vm or None,
         avoid=request.avoid,
-        last_vm=max(mine, key=lambda session: session.created_at).vm if mine else None,
+        last_vm=last_vm,
+        pack=context.site.policies.placement is Placement.PACK,
     )
+
+
+def considered(
+    context: Context, request: Request, *, report: Callable[[dict[str, Any]], None] | None = None
+) -> dict[str, Any]:
+    """The selection that a request would lead to now, as a document; nothing is claimed or changed.
+
+    ``report`` is given the document where no VM fits, before that is raised.
+
+    Raises:
+        NotFound, TerminalInvalid, SiteInvalid: the request names what does not exist or is wrong.
+        NoVmFits: none fits; ``details`` is the document.
+    """
+    try:
+        return select(context, request).to_document()
+    except NoVmFits as none:
+        if report:
+            report(none.details)
+        raise
 
 
 def claim(context: Context, request: Request, *, check: bool = False) -> dict[str, Any]:
@@ -85,9 +90,10 @@ def claim(context: Context, request: Request, *, check: bool = False) -> dict[st
 
     Raises:
         NoVmFits: no VM fits, or every one that did was taken meanwhile.
-        Conflict: the user has a session of this UA that is being opened, closed or is suspended.
+        Conflict: the user has a session of this UA that is being opened, closed or is suspended, or whose VM
+            is off or gone, or as many sessions as the site allows.
     """
-    if present := _active_already(context, request):
+    if present := _active_already(context, request, check=check):
         return {"changed": False, "session": present.to_document(), "vm": present.vm}
     selection = select(context, request)
     terminal = context.site.terminal(request.terminal)
@@ -135,14 +141,33 @@ def _take(
                 explanation=explanation,
                 owner=run_token(),
                 now=now,
+                user_limit=context.site.policies.sessions_per_user,
             )
             vms.mark_dirty(tx, vm=choice.vm, reason=f"session {session.id}", now=now)
             result |= {"user": session.user, "ua": session.ua, "vm": session.vm, "fence": session.fence}
+    point("session.claim.recorded")
     return session
 
 
-def _active_already(context: Context, request: Request) -> Session | None:
+def _active_already(context: Context, request: Request, *, check: bool) -> Session | None:
+    """The user's active session of the UA, if it can be used; being asked for counts as being used.
+
+    Where no session is closed for being idle that is not noted: asking again then changes nothing at all.
+    """
     check_name("user", request.user)
     with context.store.reading() as tx:
         live = sessions.live_of_user(tx, user=request.user, ua=request.ua)
-    return live if live and live.state is SessionState.ACTIVE else None
+    if live is None or live.state is not SessionState.ACTIVE:
+        return None
+    seen = reconcile_session(context, live.id, check=check)
+    require_guest(live, seen, doing="open")
+    live = find(context, live.id)
+    if live.reason:
+        raise Conflict(
+            f"Cannot open session '{live.id}': {live.reason}",
+            hint="vmm reconcile",
+            details={"session": live.id, "vm": live.vm},
+        )
+    if not check and idle_limit_s(context, live):
+        touch(context, live.id)
+    return live

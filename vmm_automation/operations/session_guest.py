@@ -15,12 +15,13 @@ from vmm_automation.errors import Conflict
 from vmm_automation.model.image import Generation
 from vmm_automation.model.session import Session, SessionState
 from vmm_automation.model.ua import UaDefinition
-from vmm_automation.operations import ua, user_image
+from vmm_automation.operations import ua, user_image, write_back
 from vmm_automation.operations.context import Context
-from vmm_automation.operations.entries import image_change, vm_change
-from vmm_automation.operations.session import find
+from vmm_automation.operations.entries import image_change, session_change, vm_change
+from vmm_automation.operations.session import begin_close, find, release
 from vmm_automation.ports import Guest
 from vmm_automation.state import generations, sessions, vms
+from vmm_automation.trace import point
 
 _IN_USE = frozenset({SessionState.STARTING, SessionState.ACTIVE, SessionState.SUSPENDED})
 
@@ -50,7 +51,7 @@ def save(context: Context, guest: Guest, session_id: str, *, check: bool = False
     """Stop the UA of a session that is closing and capture the next generation of its user's data.
 
     Raises:
-        Conflict: a newer generation was written meanwhile; nothing is overwritten.
+        Conflict: a newer generation was written meanwhile; nothing is overwritten, the save is kept aside.
     """
     session = _on(context, guest, session_id)
     if session.state is not SessionState.CLOSING:
@@ -60,8 +61,45 @@ def save(context: Context, guest: Guest, session_id: str, *, check: bool = False
         return {"changed": True, "actions": list(user_image.plan_capture(guest, ua=definition).actions)}
     if definition.command:
         ua.stop(guest, ua=definition.id)
-    generation = _capture(context, guest, session=session, definition=definition, closing=True)
-    return {"changed": True, "generation": generation.to_document()}
+    captured = _capture(context, guest, session=session, definition=definition, closing=True)
+    return {"changed": True, **captured}
+
+
+def end(context: Context, guest: Guest, session_id: str, *, check: bool = False) -> dict[str, Any]:
+    """All of closing in one step, for sessions that nobody waits for: overdue, or left half closed.
+
+    Raises:
+        Conflict: another run closes it, or its VM does not run.
+        TaskFailed, DiskFull, GuestUnreachable: see :func:`save` and :func:`clean`; it can be repeated.
+    """
+    closing = begin_close(context, session_id, check=check)
+    if not check and "capture" in closing["steps"]:
+        save(context, guest, session_id)
+    if not check and "release" in closing["steps"]:
+        clean(context, guest)
+        release(context, session_id)
+    session = find(context, session_id)
+    return {"changed": closing["changed"], "closed": {session_id: {"generation": session.generation}}}
+
+
+def restart(context: Context, guest: Guest, session_id: str, *, check: bool = False) -> dict[str, Any]:
+    """Start the UA of an active session again, on a VM that was started anew; the session can then be used.
+
+    Raises:
+        TaskFailed, Timeout, GuestUnreachable: the UA does not run; the session keeps saying so.
+    """
+    session = _on(context, guest, session_id)
+    if session.state is not SessionState.ACTIVE or not session.reason or check:
+        return {"changed": bool(check and session.reason)}
+    definition = context.site.ua(session.ua)
+    if definition.command:
+        ua.start(guest, definition=definition, version=session.version)
+    with context.store.transaction() as tx:
+        now = context.clock.now()
+        with session_change(tx, context, session_id, action="session.restart", now=now) as result:
+            sessions.set_reason(tx, session_id=session_id, reason="")
+            result |= {"status": "ok"}
+    return {"changed": True}
 
 
 def capture(context: Context, guest: Guest, session_id: str, *, check: bool = False) -> dict[str, Any]:
@@ -72,8 +110,8 @@ def capture(context: Context, guest: Guest, session_id: str, *, check: bool = Fa
     definition = context.site.ua(session.ua)
     if check:
         return {"changed": True, "actions": list(user_image.plan_capture(guest, ua=definition).actions)}
-    generation = _capture(context, guest, session=session, definition=definition, closing=False)
-    return {"changed": True, "generation": generation.to_document()}
+    captured = _capture(context, guest, session=session, definition=definition, closing=False)
+    return {"changed": True, **captured}
 
 
 def restore(
@@ -122,11 +160,13 @@ def clean(context: Context, guest: Guest, *, check: bool = False) -> dict[str, A
         if there.running:
             ua.stop(guest, ua=name)
     user_image.clean(guest)
+    point("image.clean.cleaned")
     with context.store.transaction() as tx:
         now = context.clock.now()
         with vm_change(tx, context, guest.name, action="vm.clean", now=now) as result:
             vms.mark_clean(tx, vm=guest.name, reason="cleaned and read back", now=now)
             result |= {"status": "ok"}
+    point("image.clean.recorded")
     return {"changed": True, "cleaned": guest.name}
 
 
@@ -143,19 +183,22 @@ def _deploy(
         )
     with _spool(context) as spool:
         tar, manifest = context.images.read(generation.archive, into=spool)
+        point("image.deploy.read")
         user_image.deploy(guest, tar=tar, manifest=manifest, ua=definition, session=session.id)
+    point("image.deploy.unpacked")
     of, now = {"user": session.user, "ua": session.ua}, context.clock.now()
     with (
         context.store.transaction() as tx,
         image_change(tx, context, **of, action="image.deploy", now=now) as result,
     ):
         result |= {"number": generation.number, "session": session.id, "vm": guest.name}
+    point("image.deploy.recorded")
     context.progress(f"Generation {generation.number} of user '{session.user}' is on VM '{guest.name}'")
 
 
 def _capture(
     context: Context, guest: Guest, *, session: Session, definition: UaDefinition, closing: bool
-) -> Generation:
+) -> dict[str, Any]:
     with context.store.reading() as tx:
         newest = generations.newest(tx, user=session.user, ua=session.ua)
     parent = newest.number if newest else 0
@@ -173,21 +216,19 @@ def _capture(
             images=context.images,
             clock=context.clock,
         )
-    generation = user_image.to_generation(manifest, archive)
-    of, now = {"user": session.user, "ua": session.ua}, context.clock.now()
-    with (
-        context.store.transaction() as tx,
-        image_change(tx, context, **of, action="image.capture", now=now) as result,
-    ):
-        generations.add(tx, generation=generation, manifest=manifest)
-        if closing:
-            sessions.set_generation(tx, session_id=session.id, generation=generation.number)
-        result |= {"number": generation.number, "session": session.id, "digest": generation.root_digest}
+    point("image.capture.stored")
+    generation = write_back.record(context, manifest=manifest, archive=archive, closing=closing)
+    if generation.state == "orphaned":
+        context.progress(
+            f"The save of session '{session.id}' is kept aside as '{generation.archive}', "
+            f"generation {parent} stays the newest: {generation.reason}"
+        )
+        return {"generation": None, "orphaned": generation.to_document()}
     context.progress(
         f"Generation {generation.number} of user '{session.user}' is stored: "
         f"{generation.file_count} paths, {generation.size} bytes, {manifest.consistency}"
     )
-    return generation
+    return {"generation": generation.to_document()}
 
 
 def _spool(context: Context) -> AbstractContextManager[Path]:

@@ -58,6 +58,12 @@ _RULES = (
         " AND older.number < mine.number) ORDER BY user_name, ua, number",
     ),
     (
+        "something is said of generation {number} of user '{user_name}', UA '{ua}', which does not exist",
+        "SELECT number, user_name, ua FROM generation_marks AS mark WHERE NOT EXISTS (SELECT 1"
+        " FROM generations WHERE generations.user_name = mark.user_name AND generations.ua = mark.ua"
+        " AND generations.number = mark.number) ORDER BY user_name, ua, number",
+    ),
+    (
         "watcher '{watcher}' has a grant on session '{session}', which is over",
         "SELECT watcher, session FROM grants WHERE NOT EXISTS (SELECT 1 FROM sessions"
         " WHERE id = session AND <live>) ORDER BY session, watcher",
@@ -74,11 +80,17 @@ _RULES = (
         " ON grants.session = suspend_rights.session AND watcher = holder"
         " WHERE suspend_rights.expires_at > grants.expires_at ORDER BY suspend_rights.session",
     ),
+    (
+        "the suspend right of session '{session}' is older than the start of the grant of watcher '{holder}'",
+        "SELECT suspend_rights.session, holder FROM suspend_rights JOIN grants"
+        " ON grants.session = suspend_rights.session AND watcher = holder"
+        " WHERE suspend_rights.acquired_at < grants.starts_at ORDER BY suspend_rights.session",
+    ),
 )
 _TIMES = (
-    ("sessions", "id", ("created_at", "changed_at")),
-    ("grants", "session", ("granted_at", "expires_at")),
-    ("suspend_rights", "session", ("acquired_at", "expires_at")),
+    ("sessions", "id", ("created_at", "changed_at", "seen_at")),
+    ("grants", "session", ("granted_at", "starts_at", "expires_at")),
+    ("suspend_rights", "session", ("acquired_at", "expires_at", "vacated_at")),
 )
 
 

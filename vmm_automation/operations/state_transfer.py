@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from vmm_automation.errors import Conflict, DiskFull, UsageError
 from vmm_automation.state import schema, transfer
 from vmm_automation.state.open import open_store, schema_version
+from vmm_automation.trace import point
 
 if TYPE_CHECKING:
     from vmm_automation.model.state_url import StateUrl
@@ -58,6 +59,7 @@ def import_state(store: Engine, *, path: Path, check: bool = False) -> dict[str,
     with store.transaction(keep=not check) as tx:
         _refuse_unless_empty(tx, store=store)
         transfer.replace_all(tx, file)
+        point("state.import.replaced")
     return {**_place(store), "path": str(path), "rows": file.rows, "sha256": file.sha256}
 
 
@@ -113,7 +115,9 @@ def _new_file(path: Path) -> Iterator[Path]:
         try:
             yield partial
             _to_disk(partial)
+            point("state.file.written")
             partial.rename(path)
+            point("state.file.named")
             _to_disk(path.parent)
         finally:
             partial.unlink(missing_ok=True)

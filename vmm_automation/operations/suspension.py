@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from vmm_automation.errors import VmmError
 from vmm_automation.model.names import check_name
 from vmm_automation.model.session import Session, SessionState
 from vmm_automation.operations.context import Context
 from vmm_automation.operations.entries import session_change
+from vmm_automation.operations.follow import IN_USE, follow
+from vmm_automation.operations.identity import require_switch
+from vmm_automation.operations.reconcile import reconcile_session, require_guest
+from vmm_automation.operations.session_abandon import find
 from vmm_automation.state import sessions, suspend_right
-
-_MAY_SUSPEND = frozenset({SessionState.ACTIVE, SessionState.SUSPENDED})
+from vmm_automation.state.store import Tx
+from vmm_automation.trace import point
 
 
 def suspend(
@@ -20,11 +23,11 @@ def suspend(
     """Pause the session's VM, for the Watcher who holds the suspend right now.
 
     The check of the holder and the record of the intent are one transaction; a run cut off after it is
-    finished by the next suspend, or undone by the next resume.
+    finished by the next command that touches the session, or undone by the next resume.
 
     Raises:
         NotPermitted, LockHeld: the Watcher does not hold the right; names the one who does.
-        Conflict: the session is not active.
+        Conflict: the session is not active, or its VM is off or gone.
     """
     return _switch(
         context,
@@ -59,63 +62,48 @@ def _switch(
     to: SessionState,
     check: bool,
 ) -> dict[str, Any]:
-    check_name("session", session_id)
-    action = "session.suspend" if to is SessionState.SUSPENDED else "session.resume"
+    verb = "suspend" if to is SessionState.SUSPENDED else "resume"
+    _require_allowed(context, session_id, watcher=watcher, action=verb)
+    seen = reconcile_session(context, session_id, check=check)
+    require_guest(find(context, session_id), seen, doing=verb)
     with context.store.transaction(keep=not check) as tx:
-        now = context.clock.now()
-        before = session = sessions.get(tx, session_id=session_id)
-        if watcher is not None:
-            verb = "suspend" if to is SessionState.SUSPENDED else "resume"
-            suspend_right.check_holder(
-                tx, session=session_id, watcher=watcher, fence=fence, now=now, action=verb
-            )
-        changed = before.state is not to
-        if changed:
-            with session_change(tx, context, session_id, action=action, now=now) as result:
-                session = sessions.move_to(
-                    tx, session_id=session_id, state=to, expected=_MAY_SUSPEND, now=now
-                )
-                result |= {"state": str(session.state), "watcher": watcher, "fence": fence}
+        before = sessions.get(tx, session_id=session_id)
+        session = _intend(tx, context, before, watcher=watcher, fence=fence, to=to)
     if not check:
-        _act(context, intent=session, back_to=before.state)
-    return {"changed": changed, "session": session.to_document()}
+        point("session.switch.recorded")
+        follow(context, intent=session, before=before)
+        point("session.switch.acted")
+    return {"changed": before.state is not to, "session": session.to_document()}
 
 
-def _act(context: Context, *, intent: Session, back_to: SessionState) -> None:
-    """Do what was intended; then look again, for as long as another run intended something else meanwhile.
-
-    The right is checked before and not while the VM is paused, so a run that was slow could pause what a
-    later holder resumed. Whoever acts last looks last, and leaves the VM as the newest intent wants it.
-    """
-    wanted = intent.state
-    while True:
-        try:
-            _bring(context, intent.vm, wanted)
-        except VmmError:
-            _take_back(context, intent=intent, back_to=back_to)
-            raise
-        with context.store.reading() as tx:
-            newest = sessions.get(tx, session_id=intent.id)
-        if newest.state is wanted or newest.state not in _MAY_SUSPEND:
-            return
-        wanted = newest.state
-
-
-def _bring(context: Context, vm: str, wanted: SessionState) -> None:
-    if wanted is SessionState.SUSPENDED:
-        context.hypervisor.pause(vm)
-    else:
-        context.hypervisor.resume(vm)
+def _intend(
+    tx: Tx, context: Context, before: Session, *, watcher: str | None, fence: int | None, to: SessionState
+) -> Session:
+    """Check the holder of the right and record what is wanted, in the one transaction of the caller."""
+    now, suspends = context.clock.now(), to is SessionState.SUSPENDED
+    verb = "suspend" if suspends else "resume"
+    watcher = require_switch(tx, context.identity, session=before.id, watcher=watcher, action=verb, now=now)
+    if watcher is not None:
+        suspend_right.check_holder(tx, session=before.id, watcher=watcher, fence=fence, now=now, action=verb)
+    if before.state is to:
+        return before
+    with session_change(tx, context, before.id, action=f"session.{verb}", now=now) as result:
+        session = sessions.move_to(
+            tx,
+            session_id=before.id,
+            state=to,
+            expected=IN_USE,
+            now=now,
+            reason=before.reason,
+            suspended_by=(watcher or "") if suspends else "",
+        )
+        result |= {"state": str(session.state), "watcher": watcher, "fence": fence}
+    return session
 
 
-def _take_back(context: Context, *, intent: Session, back_to: SessionState) -> None:
-    """Note that the VM did not follow, unless a later run has noted something else."""
-    with context.store.transaction() as tx:
+def _require_allowed(context: Context, session_id: str, *, watcher: str | None, action: str) -> None:
+    """Who may not is told so before anything is put right for them; it is asked again where it counts."""
+    with context.store.reading() as tx:
+        sessions.get(tx, session_id=check_name("session", session_id))
         now = context.clock.now()
-        newest = sessions.get(tx, session_id=intent.id)
-        if back_to is intent.state or (newest.state, newest.changed_at) != (intent.state, intent.changed_at):
-            return
-        with session_change(tx, context, intent.id, action="session.take_back", now=now) as result:
-            expected = frozenset({intent.state})
-            sessions.move_to(tx, session_id=intent.id, state=back_to, expected=expected, now=now)
-            result |= {"state": str(back_to)}
+        require_switch(tx, context.identity, session=session_id, watcher=watcher, action=action, now=now)

@@ -14,18 +14,24 @@ TaskFailed with ``host``, ``step`` and ``stderr`` in its details where a step fa
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
 from typing import Any
 
 from vmm_automation.adapters.bundles import Bundle
-from vmm_automation.errors import Conflict, DiskFull, NotFound, TaskFailed
+from vmm_automation.errors import Conflict, DiskFull, NotFound
 from vmm_automation.model.names import check_name
 from vmm_automation.model.ua import UaDefinition, UaVersion
 from vmm_automation.operations import ua_scripts
-from vmm_automation.operations.ua_plans import plan_install, plan_remove, with_restart
-from vmm_automation.operations.ua_reports import GuestStatus, UaOnGuest, changes, parse_status, raise_failure
+from vmm_automation.operations.ua_plans import plan_activate, plan_deactivate, plan_install, plan_remove
+from vmm_automation.operations.ua_reports import (
+    GuestStatus,
+    UaOnGuest,
+    active_before,
+    changes,
+    parse_status,
+    raise_failure,
+)
 from vmm_automation.ports import Guest
+from vmm_automation.trace import point
 
 #: bytes that must stay free in a guest after a delivery
 _RESERVE = 16 << 20
@@ -59,7 +65,8 @@ def install(
     already.
 
     A running service of another version, or of an older delivery of the same one, is stopped for the switch
-    and started again; its port is then listened on when this returns.
+    and started again; its port is then listened on when this returns. Where the definition has a probe and it
+    does not hold, the version before is active again: ``details['returned']`` names it (``-`` for none).
     """
     return _install(
         guest,
@@ -89,12 +96,14 @@ def _install(
     if "deliver" in actions:
         _require_space(guest, seen, bundle=bundle, what=f"UA '{definition.id}' {version.version}")
         guest.put(bundle.path, ua_scripts.incoming_path(definition.id, bundle.digest))
+        point("ua.install.sent")
     script = ua_scripts.install_script(
         definition.id,
         version=version.version,
         kind=version.kind,
         digest=bundle.digest,
         activate=activate,
+        probe=definition.probe,
         **_waiting(definition),
     )
     done = _run(guest, script, ua=definition.id, version=version.version, action="install")
@@ -121,9 +130,11 @@ def update(
     )
 
 
-def activate(guest: Guest, *, definition: UaDefinition, version: str, check: bool = False) -> dict[str, Any]:
-    """Switch to a version that is delivered already: the way back after an update. A running service is
-    started again with it.
+def activate(
+    guest: Guest, *, definition: UaDefinition, version: str, check: bool = False, probe: bool = True
+) -> dict[str, Any]:
+    """Switch to a version that is delivered already; a running service is started again with it. Without
+    ``probe`` (the way back after an update) it is not tried out.
 
     Raises:
         NotFound: the version is not delivered to the guest.
@@ -132,11 +143,22 @@ def activate(guest: Guest, *, definition: UaDefinition, version: str, check: boo
     if check:
         there = read_status(guest).ua(definition.id)
         _require_delivered(guest, there, definition=definition, version=version)
-        planned = [] if there.active == version else [*with_restart(there, ["switch"])]
+        planned = plan_activate(there, version=version, probe=probe and definition.probe is not None)
         return _result(definition.id, version, planned, check=True, previous=there.active)
-    script = ua_scripts.switch_script(definition.id, version=version, **_waiting(definition))
-    done = _run(guest, script, ua=definition.id, version=version, action="activate")
-    return _result(definition.id, version, done, check=False)
+    tried = definition.probe if probe else None
+    script = ua_scripts.switch_script(definition.id, version=version, probe=tried, **_waiting(definition))
+    said = _said(guest, script, ua=definition.id, version=version, action="activate")
+    return _result(definition.id, version, changes(said), check=False, previous=active_before(said))
+
+
+def deactivate(guest: Guest, *, ua: str, check: bool = False) -> dict[str, Any]:
+    """Leave no version active: its unit goes, its service is stopped; all versions stay delivered."""
+    check_name("UA", ua)
+    there = read_status(guest).ua(ua)
+    actions = plan_deactivate(there)
+    if actions and not check:
+        actions = _run(guest, ua_scripts.deactivate_script(ua), ua=ua, version="", action="deactivate")
+    return _result(ua, there.active or None, actions, check=check)
 
 
 def remove(guest: Guest, *, ua: str, version: str | None = None, check: bool = False) -> dict[str, Any]:
@@ -213,30 +235,6 @@ def stop(guest: Guest, *, ua: str, check: bool = False) -> dict[str, Any]:
     return _result(ua, None, done, check=False)
 
 
-def base_package_status(guest: Guest, *, base_digest: str, directory: Path) -> Path:
-    """A copy of the package list of the guest's base image, brought once per base image and kept below
-    ``directory``.
-
-    It comes from a guest because every guest has it, whichever way its base image was made; a guest that has
-    received packages keeps the list from before.
-    """
-    kept = directory / f"dpkg-status-{check_name('base image', base_digest)}"
-    if kept.is_file():
-        return kept
-    directory.mkdir(parents=True, exist_ok=True)
-    script = f"cat {ua_scripts.BASE_STATUS} 2>/dev/null || cat {ua_scripts.DPKG_STATUS}"
-    result = guest.run(script)
-    if result.status != 0 or "Package: dpkg\n" not in result.stdout:
-        raise TaskFailed(
-            f"Cannot read the package list of VM '{guest.name}'",
-            hint=f"vmm vm show {guest.name}",
-            details={"host": guest.name, "step": "packages", "stderr": result.stderr[-2000:]},
-        )
-    with tempfile.NamedTemporaryFile("w", dir=directory, prefix=".dpkg-status-", delete=False) as file:
-        file.write(result.stdout)
-    return Path(file.name).replace(kept)
-
-
 def _require_space(guest: Guest, seen: GuestStatus, *, bundle: Bundle, what: str) -> None:
     needed = bundle.size + _COPIES * bundle.unpacked_size + _RESERVE
     if seen.free_bytes < needed:
@@ -265,10 +263,14 @@ def _waiting(definition: UaDefinition) -> dict[str, Any]:
 
 
 def _run(guest: Guest, script: str, *, ua: str, version: str, action: str) -> list[str]:
+    return changes(_said(guest, script, ua=ua, version=version, action=action))
+
+
+def _said(guest: Guest, script: str, *, ua: str, version: str, action: str) -> str:
     result = guest.run(script)
     if result.status != 0:
         raise_failure(result, vm=guest.name, ua=ua, version=version, action=action)
-    return changes(result.stdout)
+    return result.stdout
 
 
 def _result(

@@ -6,6 +6,9 @@ from vmm_automation.adapters.bundles import Bundle
 from vmm_automation.model.ua import UaDefinition, UaVersion
 from vmm_automation.operations.ua_reports import GuestStatus, UaOnGuest
 
+#: the file that says that a probe was not decided yet
+PROBING = ".probing"
+
 
 def plan_install(
     seen: GuestStatus, *, definition: UaDefinition, version: UaVersion, bundle: Bundle, activate: bool = True
@@ -23,7 +26,9 @@ def plan_install(
         if not active:
             actions.append("switch")
         if deliver or not active:
-            return with_restart(there, actions)
+            actions = with_restart(there, actions)
+        if definition.probe and (deliver or not active or PROBING in there.unfinished):
+            actions.append("probe")
     return actions
 
 
@@ -37,6 +42,29 @@ def plan_remove(seen: GuestStatus, *, ua: str, versions: list[str]) -> list[str]
     if seen.orphans(without=[(ua, version) for version in versions]):
         actions.append("purge_packages")
     return actions
+
+
+def plan_activate(there: UaOnGuest, *, version: str, probe: bool = False) -> list[str]:
+    """What a switch to a delivered version has to do, in order: pure."""
+    active = there.active == version
+    actions = ["install_packages"] if there.packages.get(version) and not active else []
+    wanted = there.units.get(version, "")
+    if there.unit_sha256 != wanted:
+        actions.append("install_unit" if wanted else "remove_unit")
+    if not active:
+        actions = with_restart(there, [*actions, "switch"])
+    return [*actions, "probe"] if probe and (not active or PROBING in there.unfinished) else actions
+
+
+def plan_deactivate(there: UaOnGuest) -> list[str]:
+    """What it takes that no version is active, in order: pure."""
+    if not there.active:
+        return []
+    return [
+        *(["stop"] if there.running else []),
+        *(["remove_unit"] if there.unit_sha256 else []),
+        "deactivate",
+    ]
 
 
 def with_restart(there: UaOnGuest, actions: list[str]) -> list[str]:

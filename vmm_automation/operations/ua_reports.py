@@ -23,10 +23,13 @@ _NO_SPACE = "No space left on device"
 
 @dataclass
 class UaOnGuest:
-    """One UA as a guest has it: digest and packages by delivered version, which is active, its service."""
+    """One UA as a guest has it: digest, packages and SHA-256 of the unit by delivered version, which is
+    active, its service.
+    """
 
     versions: dict[str, str] = field(default_factory=dict)
     packages: dict[str, set[str]] = field(default_factory=dict)
+    units: dict[str, str] = field(default_factory=dict)
     active: str = ""
     unit_sha256: str = ""
     service: str = ""
@@ -101,6 +104,8 @@ def _take(ua: UaOnGuest, kind: str, words: list[str]) -> None:
         ua.versions[words[0]] = words[1]
     elif kind == "needs":
         ua.packages.setdefault(words[0], set()).add(words[1])
+    elif kind == "brings":
+        ua.units[words[0]] = words[1]
     elif kind == "current":
         ua.active = words[0]
     elif kind == "unit":
@@ -114,6 +119,11 @@ def _take(ua: UaOnGuest, kind: str, words: list[str]) -> None:
 def changes(stdout: str) -> list[str]:
     """What a script did, in its order: ``deliver``, ``install_unit``, ``switch`` …"""
     return [words[0] for kind, words in _lines(stdout) if kind == "did"]
+
+
+def active_before(stdout: str) -> str:
+    """The version that was active when a script began, where it says so."""
+    return next((words[0] for kind, words in _lines(stdout) if kind == "was"), "")
 
 
 def _lines(stdout: str) -> Iterator[tuple[str, list[str]]]:
@@ -131,6 +141,7 @@ def raise_failure(result: GuestResult, *, vm: str, ua: str, action: str, version
     """
     steps = [words[0] for kind, words in _lines(result.stdout) if kind == "step"]
     reasons = [words[0] for kind, words in _lines(result.stdout) if kind == "refused"]
+    returned = [words[0] for kind, words in _lines(result.stdout) if kind == "returned"]
     tail = result.stderr.strip()[-_TAIL_CHARACTERS:]
     details = {
         "host": vm,
@@ -140,6 +151,7 @@ def raise_failure(result: GuestResult, *, vm: str, ua: str, action: str, version
         "done": changes(result.stdout),
         "status": result.status,
         "stderr": tail,
+        **({"returned": returned[-1]} if returned else {}),
     }
     what = f"UA '{ua}' {version}".rstrip()
     begin = f"Cannot {action} {what} on VM '{vm}'"
@@ -150,7 +162,7 @@ def raise_failure(result: GuestResult, *, vm: str, ua: str, action: str, version
     if result.status == REFUSED and reasons and reasons[-1] in _REFUSALS:
         raise _REFUSALS[reasons[-1]](begin, vm, details)
     raise TaskFailed(
-        f"{begin}: step '{details['step']}' failed: {telling_line(tail)}",
+        f"{begin}: step '{details['step']}' failed: {telling_line(tail)}{_return_told(details)}",
         hint=f"vmm ua list {vm}",
         details=details,
     )
@@ -161,11 +173,19 @@ def telling_line(text: str) -> str:
     return last_line("\n".join(line for line in text.splitlines() if not _FORMULA.search(line)) or text)
 
 
+def _return_told(details: dict[str, Any]) -> str:
+    returned = details.get("returned")
+    if not returned:
+        return ""
+    return "; no version is active now" if returned == "-" else f"; version {returned} is active again"
+
+
 def _refusal(error: type[VmmError], why: str, hint: str) -> Callable[[str, str, dict[str, Any]], VmmError]:
     def make(begin: str, vm: str, details: dict[str, Any]) -> VmmError:
         said = telling_line(str(details["stderr"]))
         names = {"vm": vm, "ua": details["ua"], "said": said}
-        return error(f"{begin}: {why.format(**names)}", hint=hint.format(**names), details=details)
+        message = f"{begin}: {why.format(**names)}{_return_told(details)}"
+        return error(message, hint=hint.format(**names), details=details)
 
     return make
 
@@ -178,6 +198,7 @@ _REFUSALS = {
         Conflict, "it has no command, so there is nothing to start", "set 'command' in its definition"
     ),
     "altered": _refusal(ArtifactInvalid, "the bundle arrived altered", "run it again"),
+    "probe": _refusal(TaskFailed, "its probe did not hold: {said}", "vmm ua status {ua} --vm {vm}"),
     "ended": _refusal(TaskFailed, "it ended before it listened: {said}", "vmm ua list {vm}"),
     "deadline": _refusal(
         Timeout, "it did not listen before its deadline: {said}", "raise 'start_deadline_s'"

@@ -1,12 +1,15 @@
-"""The scripts that UA operations run in a guest: quoted values, then the shell text of ``ua_shell.py``."""
+"""The scripts that UA operations run in a guest: quoted values, then the shell text of ``ua_shell*.py``."""
 
 from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
 
-from vmm_automation.adapters.ua_unit import GUEST_ROOT, unit_name
+from vmm_automation.adapters.ua_unit import GUEST_ROOT, fill_placeholders, unit_name
+from vmm_automation.model.ua import Probe
 from vmm_automation.operations import ua_shell
+from vmm_automation.operations.ua_shell_probe import PROBE
+from vmm_automation.operations.ua_shell_service import SERVICE
 from vmm_automation.operations.ua_shell_status import STATUS
 
 #: exit status of a script that stopped on purpose; it has printed a ``refused`` line
@@ -21,7 +24,15 @@ def status_script() -> str:
 
 
 def install_script(
-    ua: str, *, version: str, kind: str, digest: str, activate: bool, ports: Sequence[int], deadline_s: int
+    ua: str,
+    *,
+    version: str,
+    kind: str,
+    digest: str,
+    activate: bool,
+    ports: Sequence[int],
+    deadline_s: int,
+    probe: Probe | None = None,
 ) -> str:
     """Unpacks the bundle at :func:`incoming_path` unless it is there already; activates it if asked."""
     values = {
@@ -31,30 +42,38 @@ def install_script(
         "activate": "yes" if activate else "no",
         "incoming": incoming_path(ua, digest),
         **_waiting(ports, deadline_s),
+        **_proving(ua, probe),
     }
-    return _script(ua, values, ua_shell.SERVICE, ua_shell.DELIVER, ua_shell.ACTIVATE, ua_shell.INSTALL)
+    return _script(ua, values, SERVICE, PROBE, ua_shell.DELIVER, ua_shell.ACTIVATE, ua_shell.INSTALL)
 
 
-def switch_script(ua: str, *, version: str, ports: Sequence[int], deadline_s: int) -> str:
+def switch_script(
+    ua: str, *, version: str, ports: Sequence[int], deadline_s: int, probe: Probe | None = None
+) -> str:
     """Makes a delivered version the active one; a running service is started again with it."""
-    values = {"version": version, **_waiting(ports, deadline_s)}
-    return _script(ua, values, ua_shell.SERVICE, ua_shell.ACTIVATE, ua_shell.SWITCH)
+    values = {"version": version, **_waiting(ports, deadline_s), **_proving(ua, probe)}
+    return _script(ua, values, SERVICE, PROBE, ua_shell.ACTIVATE, ua_shell.SWITCH)
+
+
+def deactivate_script(ua: str) -> str:
+    """Leaves every version where it is, and none active; a running service is stopped."""
+    return _script(ua, {}, SERVICE, ua_shell.DEACTIVATE)
 
 
 def start_script(ua: str, *, version: str, ports: Sequence[int], deadline_s: int) -> str:
     """Starts a delivered version and waits until it listens."""
     values = {"version": version, **_waiting(ports, deadline_s)}
-    return _script(ua, values, ua_shell.SERVICE, ua_shell.ACTIVATE, ua_shell.START)
+    return _script(ua, values, SERVICE, PROBE, ua_shell.ACTIVATE, ua_shell.START)
 
 
 def stop_script(ua: str) -> str:
     """Stops the service if it runs."""
-    return _script(ua, {}, ua_shell.SERVICE, ua_shell.STOP)
+    return _script(ua, {}, SERVICE, ua_shell.STOP)
 
 
 def remove_script(ua: str, *, versions: Sequence[str]) -> str:
     """Removes versions and whatever only they needed."""
-    return _script(ua, {"versions": " ".join(versions)}, ua_shell.SERVICE, ua_shell.REMOVE)
+    return _script(ua, {"versions": " ".join(versions)}, SERVICE, ua_shell.REMOVE)
 
 
 def incoming_path(ua: str, digest: str) -> str:
@@ -64,6 +83,20 @@ def incoming_path(ua: str, digest: str) -> str:
 
 def _waiting(ports: Sequence[int], deadline_s: int) -> dict[str, str]:
     return {"ports": " ".join(f"{port:04X}" for port in ports), "deadline": str(deadline_s)}
+
+
+def _proving(ua: str, probe: Probe | None) -> dict[str, str]:
+    if probe is None:
+        return {"probe": "none"}
+    return {
+        "probe": probe.kind,
+        "probe_command": fill_placeholders(shlex.join(probe.command), ua=ua),
+        "probe_port": str(probe.port),
+        "probe_hex": f"{probe.port:04X}",
+        "probe_path": probe.path,
+        "probe_deadline": str(probe.deadline_s),
+        "stable": str(probe.stable_for_s),
+    }
 
 
 def _script(ua: str, values: dict[str, str], *parts: str) -> str:

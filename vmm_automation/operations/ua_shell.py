@@ -45,84 +45,16 @@ exec 9>/run/vmm-ua.lock
 flock -w 120 9 || refuse busy
 """
 
-SERVICE = """
-running() {
-    case $(systemctl is-active "$unit" || :) in
-        active | activating | reloading | deactivating) return 0 ;;
-        *) return 1 ;;
-    esac
-}
-
-stop_service() {
-    say step stop
-    systemctl stop "$unit"
-    say did stop
-}
-
-# systemd forgets a unit file that was changed between two runs unless it is told: the mark outlives an
-# interruption.
-reload_units() {
-    say step reload
-    systemctl daemon-reload
-    rm -f "$home/.reload"
-}
-
-# Whether any process of the unit runs.
-populated() {
-    procs=/sys/fs/cgroup/system.slice/$unit/cgroup.procs
-    [ -f "$procs" ] && { read -r _ <"$procs"; } 2>/dev/null
-}
-
-# Whether TCP port $1 (hexadecimal) is listened on. The shell reads by itself: in an emulated guest, programs
-# that are started ten times a second take processor time from the service that is awaited.
-listened_on() {
-    for table in /proc/net/tcp /proc/net/tcp6; do
-        [ -r "$table" ] || continue
-        while read -r _ address _ state _; do
-            [ "${address##*:} $state" != "$1 0A" ] || return 0
-        done <"$table"
-    done
-    return 1
-}
-
-# What the unit wrote since this script began to start it.
-show_journal() {
-    read -r now _ </proc/uptime
-    since=-$((${now%.*} - began + 1))s
-    journalctl --unit "$unit" --since "$since" --lines 20 --output cat --no-pager --quiet >&2 || :
-}
-
-# Starts the unit and waits until every port of $ports (hexadecimal) is listened on, or the unit has ended.
-start_service() {
-    say step start
-    read -r now _ </proc/uptime
-    began=${now%.*}
-    systemctl start "$unit" || { show_journal; exit 1; }
-    say step listen
-    for port in $ports; do
-        until listened_on "$port"; do
-            if ! populated; then
-                show_journal
-                refuse ended
-            fi
-            read -r now _ </proc/uptime
-            if [ "${now%.*}" -ge "$((began + deadline))" ]; then
-                show_journal
-                systemctl stop "$unit" || :
-                refuse deadline
-            fi
-            sleep 0.1
-        done
-    done
-    say did start
-}
-"""
-
 DELIVER = """
 deliver() {
     say step unpack
     staging=$home/.staging-$version
-    rm -rf "$home"/.staging-* "$home"/.old-*
+    kept=$home/.old-$version
+    rm -rf "$home"/.staging-*
+    for left in "$home"/.old-*; do
+        # What a probe may have to return to stays until it was decided.
+        if [ "$left" != "$kept" ] || [ ! -e "$home/.probing" ]; then rm -rf "$left"; fi
+    done
     mkdir -p "$staging"
     # A disk that is full stays as full as it was.
     trap 'rm -rf "$staging" "$incoming"' EXIT
@@ -140,10 +72,12 @@ deliver() {
     say step keep
     echo "$digest" >"$staging/.vmm-digest"
     sync -f "$staging"
-    [ ! -e "$target" ] || mv -T "$target" "$home/.old-$version"
+    if [ -e "$kept" ]; then rm -rf "$target"; fi
+    [ ! -e "$target" ] || mv -T "$target" "$kept"
     mv -T "$staging" "$target"
     trap - EXIT
-    rm -rf "$home/.old-$version" /root/.vmm-incoming-"$ua"@*
+    [ -e "$home/.probing" ] || rm -rf "$kept"
+    rm -rf /root/.vmm-incoming-"$ua"@*
     say did deliver
 }
 """
@@ -199,6 +133,7 @@ activate() {
 """
 
 INSTALL = """
+forget_trial
 line_of "$target/.vmm-digest"
 present=$line
 current_of
@@ -206,24 +141,51 @@ current_of
 again=no
 if [ "$activate" = yes ] && { [ "$present" != "$digest" ] || [ "$line" != "$version" ]; }; then
     # Nothing is changed below a running service.
-    if [ -n "$line" ] && running; then stop_service; again=yes; fi
+    if [ -n "$line" ] && running; then again=yes; fi
+    [ "$probe" = none ] || mark_probe
+    [ "$again" = no ] || stop_service
 fi
 [ "$present" = "$digest" ] || deliver
-[ "$activate" = no ] || activate
-[ "$again" = no ] || start_service
+if [ "$activate" = yes ]; then
+    activate
+    prove_or_start
+fi
 """
 
 SWITCH = """
+forget_trial
 line_of "$target/.vmm-digest"
 [ -n "$line" ] || refuse absent
 current_of
+[ -z "$line" ] || say was "$line"
 again=no
-if [ -n "$line" ] && [ "$line" != "$version" ] && running; then stop_service; again=yes; fi
+if [ "$line" != "$version" ]; then
+    if [ -n "$line" ] && running; then again=yes; fi
+    [ "$probe" = none ] || mark_probe
+    [ "$again" = no ] || stop_service
+fi
 activate
-[ "$again" = no ] || start_service
+prove_or_start
+"""
+
+DEACTIVATE = """
+current_of
+if [ -n "$line" ]; then
+    if running; then stop_service; fi
+    say step deactivate
+    if [ -f "$unit_file" ]; then
+        : >"$home/.reload"
+        rm -f "$unit_file"
+        say did remove_unit
+    fi
+    rm -f "$home/current" "$home/.probing"
+    say did deactivate
+fi
+[ ! -e "$home/.reload" ] || reload_units
 """
 
 START = """
+forget_trial
 line_of "$target/.vmm-digest"
 [ -n "$line" ] || refuse absent
 current_of
@@ -269,7 +231,7 @@ for version in $versions; do
     fi
 done
 [ ! -e "$home/.reload" ] || reload_units
-rm -rf "$home"/.staging-* "$home"/.old-* "$home/.current" /root/.vmm-incoming-"$ua"@*
+rm -rf "$home"/.staging-* "$home"/.old-* "$home/.current" "$home/.probing" /root/.vmm-incoming-"$ua"@*
 say step packages
 gone=$(orphans)
 if [ -n "$gone" ]; then

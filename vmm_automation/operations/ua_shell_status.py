@@ -20,9 +20,14 @@ for home in "$root"/*/; do
             say needs "$ua	${target##*/}	$name"
         done <"$target/.vmm-packages"
     done
-    for left in "$home"/.staging-* "$home"/.old-* "$home"/.reload; do
+    for left in "$home"/.staging-* "$home"/.old-* "$home"/.reload "$home"/.probing; do
         [ ! -e "$left" ] || say unfinished "$ua	${left##*/}"
     done
+done
+sha256sum "$root"/*/*/.vmm-unit 2>/dev/null | while read -r sum file; do
+    file=${file#"$root"/}
+    file=${file%/.vmm-unit}
+    [ "${file#*/}" = current ] || say brings "${file%%/*}	${file#*/}	$sum"
 done
 cd /etc/systemd/system
 set -- vmm-ua-*.service

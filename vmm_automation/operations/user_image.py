@@ -20,7 +20,7 @@ from vmm_automation.errors import ArtifactInvalid, GuestUnreachable, TaskFailed
 from vmm_automation.images.archive import ArchivePolicy, read_archive, shown
 from vmm_automation.images.borg import BorgStore, archive_name
 from vmm_automation.images.layers import below_home, declared, exclude_patterns, layer_of, outermost
-from vmm_automation.images.manifest import to_generation, verify
+from vmm_automation.images.manifest import verify
 from vmm_automation.model.image import Manifest
 from vmm_automation.model.times import to_text
 from vmm_automation.model.ua import UaDefinition
@@ -32,17 +32,7 @@ from vmm_automation.operations.user_image_scripts import (
     printed,
 )
 from vmm_automation.ports import Clock, Guest, GuestResult
-
-__all__ = [
-    "ImagePlan",
-    "capture",
-    "clean",
-    "deploy",
-    "plan_capture",
-    "plan_clean",
-    "plan_deploy",
-    "to_generation",
-]
+from vmm_automation.trace import point
 
 _SESSION_ACCOUNT = SessionAccount()
 _DIFFERENT = 5
@@ -169,6 +159,7 @@ def deploy(
         entries=manifest.files,
     )
     guest.put(tar, account.archive(operation))
+    point("image.deploy.sent")
     result = guest.run(script)
     doing = (
         f"deploy generation {manifest.generation} of {manifest.user}/{manifest.ua} for session '{session}'"
@@ -257,6 +248,7 @@ def _fetch_archive(
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     if digest != made["sha256"]:
         _fail(guest, doing=doing, reason="the tar changed on its way to the controller")
+    point("image.capture.fetched")
     return made["consistency"]
 
 

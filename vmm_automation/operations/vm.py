@@ -13,11 +13,13 @@ from typing import Any
 from vmm_automation.adapters.lockfile import exclusive
 from vmm_automation.errors import Conflict, Partial, UsageError, VmmError
 from vmm_automation.model.names import check_name
+from vmm_automation.model.session import SessionState
 from vmm_automation.model.vm import VmState
 from vmm_automation.operations.context import Context
 from vmm_automation.operations.entries import note_vm, vm_change
 from vmm_automation.operations.vm_work import Work, create, prepare, remove, shut_down, start
 from vmm_automation.state import ledger, sessions, vms
+from vmm_automation.trace import point
 
 _PARALLEL = 4
 
@@ -59,10 +61,12 @@ def present(context: Context, names: Sequence[str], *, profile: str, check: bool
 
 
 def started(context: Context, names: Sequence[str], *, check: bool = False) -> dict[str, Any]:
-    """Make VMs run and answer over SSH."""
+    """Make VMs run and answer over SSH. One that is paused because its session is suspended stays so."""
 
     def plan(work: Work) -> str:
         vm = context.hypervisor.vm(work.name)
+        if vm.state is VmState.PAUSED and _is_suspended(context, work.name):
+            return ""
         return "" if vm.state is VmState.RUNNING and vm.ready else "start"
 
     def act(work: Work, _action: str) -> None:
@@ -136,6 +140,7 @@ def absent(
                 ledger.forget_vm(tx, vm=work.name)
                 vms.forget(tx, vm=work.name)
                 result |= {"status": "ok"}
+        point("vm.delete.recorded")
 
     return _for_each(context, names, plan=plan, act=act, check=check)
 
@@ -204,6 +209,12 @@ def _require_allowed(allow_destroy: bool, *, verb: str) -> None:
             f"Cannot {verb} VMs: destruction is off unless asked for",
             hint="set vm_allow_destroy=true (vmm: --yes)",
         )
+
+
+def _is_suspended(context: Context, name: str) -> bool:
+    with context.store.reading() as tx:
+        session = sessions.live_on_vm(tx, vm=name)
+    return session is not None and session.state is SessionState.SUSPENDED
 
 
 def _require_no_session(context: Context, name: str, *, verb: str, force: bool) -> None:

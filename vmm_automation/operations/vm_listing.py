@@ -8,7 +8,7 @@ from typing import Any
 from vmm_automation.adapters.disks import VmFiles
 from vmm_automation.model.vm import VmFacts
 from vmm_automation.operations.context import Context
-from vmm_automation.operations.session_claim import facts
+from vmm_automation.operations.vm_facts import facts
 
 
 def listing(context: Context) -> list[dict[str, Any]]:

@@ -30,12 +30,15 @@ from vmm_automation.operations.base_image import acceleration
 from vmm_automation.operations.context import Context
 from vmm_automation.operations.entries import vm_change
 from vmm_automation.state import vms
+from vmm_automation.trace import point
 
 _NEEDED_MIB = 512  # what one overlay may grow by before an operator notices
 _START_ATTEMPTS = 3
 _SHUTDOWN_S = 90.0
 _ASK_AGAIN_S = 5.0  # a guest that is still booting answers over SSH before it hears its power button
 _POLL_S = 0.25
+_STUCK = "BUG: soft lockup"  # what Linux says of a processor that did nothing else for 20 s
+_REVIVALS = 2
 
 
 @dataclass
@@ -90,13 +93,17 @@ def create(work: Work, profile: VmProfile, *, action: str = "vm.create") -> None
     image = _image(context, profile)
     try:
         work.phase("disk", lambda: _make_disk(work, image))
+        point("vm.create.disk")
         work.phase("define", lambda: _define(work, profile, image))
-        _boot(work)
+        point("vm.create.defined")
+        _boot(work, fresh=True)
+        point("vm.create.answers")
         with context.store.transaction() as tx:
             now = context.clock.now()
             with vm_change(tx, context, work.name, action=action, now=now) as result:
                 vms.mark_clean(tx, vm=work.name, reason="created", now=now)
                 result |= {"status": "ok", "profile": profile.name, "base": image.digest}
+        point("vm.create.recorded")
     except VmmError as failure:
         failure.details.setdefault("console", work.files.console_tail())
         remove(work)  # nothing half-made stays behind
@@ -110,15 +117,8 @@ def _make_disk(work: Work, image: BaseImage) -> None:
 
 def _define(work: Work, profile: VmProfile, image: BaseImage) -> None:
     context = work.context
-    private, public = new_host_key()
-    identity = GuestIdentity(
-        hostname=work.name,
-        machine_id=uuid.uuid4().hex,
-        host_key_private=private,
-        host_key_public=public,
-        authorized_keys=(ensure_key(work.ssh),),
-    )
-    write_seed(work.files.seed, identity=identity)
+    public = _seeded(work)
+    point("vm.create.seed")
     record = VmRecord(
         site=context.site.name,
         name=work.name,
@@ -150,6 +150,20 @@ def _define(work: Work, profile: VmProfile, image: BaseImage) -> None:
     )
 
 
+def _seeded(work: Work) -> str:
+    """Write what makes the guest this one and no other; its public host key."""
+    private, public = new_host_key()
+    identity = GuestIdentity(
+        hostname=work.name,
+        machine_id=uuid.uuid4().hex,
+        host_key_private=private,
+        host_key_public=public,
+        authorized_keys=(ensure_key(work.ssh),),
+    )
+    write_seed(work.files.seed, identity=identity)
+    return public
+
+
 def _new_port(context: Context) -> int:
     return free_port(taken=frozenset(vm.ssh_port for vm in context.hypervisor.vms()))
 
@@ -159,26 +173,61 @@ def start(work: Work) -> None:
     vm = work.context.hypervisor.vm(work.name)
     if vm.state is VmState.PAUSED:
         work.phase("resume", lambda: work.context.hypervisor.resume(work.name))
+    fresh = vm.state in {VmState.STOPPED, VmState.CRASHED}
     if vm.state is VmState.CRASHED:
         work.phase("destroy", lambda: work.context.hypervisor.destroy(work.name))
-    _boot(work)
+    _boot(work, fresh=fresh)
 
 
-def _boot(work: Work) -> None:
+def _boot(work: Work, *, fresh: bool) -> None:
+    """Start and wait; with ``fresh`` the guest has nothing in memory yet, and may be started once more."""
     hypervisor = work.context.hypervisor
     work.phase("start", lambda: _start_on_a_free_port(work))
+    point("vm.boot.started")
     vm = hypervisor.vm(work.name)
     deadline_s = work.context.site.policies.ssh_deadline_s
     try:
         work.phase(
             "ssh",
-            lambda: wait_until_ready(work.ssh, vm, clock=work.context.clock, deadline_s=deadline_s),
+            lambda: wait_until_ready(
+                work.ssh,
+                vm,
+                clock=work.context.clock,
+                deadline_s=deadline_s,
+                on_silence=Revival(work).attempt if fresh else _leave,
+            ),
         )
     except VmmError as failure:
         failure.details["console"] = work.files.console_tail()
         raise
     hypervisor.mark_ready(work.name)
     work.context.progress(f"VM '{work.name}' answers over SSH after {work.phases['ssh']:.1f} s")
+
+
+class Revival:
+    """Power-cycles a guest whose kernel says, before anything answered, that it is stuck.
+
+    Emulated processors lose an interrupt between each other once in some hundred boots, and both then wait
+    for ever. Only for a guest that has booted nothing that somebody could lose.
+    """
+
+    def __init__(self, work: Work) -> None:
+        self._work = work
+        self._left = _REVIVALS
+
+    def attempt(self) -> None:
+        """Look at the console, and act if it has to be."""
+        console = self._work.files.console_tail()
+        if not self._left or not any(_STUCK in line for line in console):
+            return
+        self._left -= 1
+        self._work.context.progress(f"VM '{self._work.name}' is stuck while it boots: starting it once more")
+        self._work.context.hypervisor.destroy(self._work.name)
+        self._work.context.hypervisor.start(self._work.name)
+
+
+def _leave() -> None:
+    """A guest that has been running is never cut off here."""
 
 
 def _start_on_a_free_port(work: Work) -> None:
@@ -223,6 +272,9 @@ def remove(work: Work) -> None:
     if vm:
         forget_connection(work.ssh, vm)
         work.context.hypervisor.destroy(work.name)
+        point("vm.remove.destroyed")
         work.context.hypervisor.undefine(work.name)
+        point("vm.remove.undefined")
     distrust(work.ssh, domain_name(site=work.context.site.name, vm=work.name))
     work.files.remove()
+    point("vm.remove.removed")

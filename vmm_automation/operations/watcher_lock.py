@@ -1,6 +1,7 @@
 """The suspend right through every door: acquire, renew, release, hand over, break, show.
 
-See :mod:`vmm_automation.operations.watcher` for what ``check`` and the clock do.
+See :mod:`vmm_automation.operations.watcher` for what ``actor``, ``check`` and the clock do. All but
+``lock_break`` is a Watcher's own, or for a member of the group that it is; releasing is an operator's too.
 """
 
 from __future__ import annotations
@@ -10,10 +11,11 @@ from typing import Any
 
 from vmm_automation.errors import Conflict, LockHeld
 from vmm_automation.model.names import check_name
+from vmm_automation.operations import identity
+from vmm_automation.operations.identity import Identity
 from vmm_automation.operations.watcher_entry import check_input, watcher_change
 from vmm_automation.ports import Clock
 from vmm_automation.state import audit, audit_objects, session_rows, suspend_right
-from vmm_automation.state.audit import Author
 from vmm_automation.state.store import Store
 
 DEFAULT_LEASE = timedelta(minutes=5)
@@ -25,7 +27,7 @@ def lock_acquire(
     *,
     session: str,
     watcher: str,
-    actor: str,
+    actor: str | Identity,
     door: str = "python",
     lease: timedelta = DEFAULT_LEASE,
     check: bool = False,
@@ -36,12 +38,13 @@ def lock_acquire(
         InvalidName, UsageError, NotFound, Conflict, NotPermitted, LockHeld: see
             :func:`vmm_automation.state.suspend_right.acquire`.
     """
-    check_input(session=session, watchers=(watcher,), actor=actor)
+    who = identity.given(actor, door)
+    check_input(session=session, watchers=(watcher,), actor=who.name)
     return _take(
         store,
         clock,
         of=(session, watcher),
-        author=Author(actor, door),
+        who=who,
         lease=lease,
         check=check,
         must_hold=False,
@@ -54,7 +57,7 @@ def lock_renew(
     *,
     session: str,
     watcher: str,
-    actor: str,
+    actor: str | Identity,
     door: str = "python",
     lease: timedelta = DEFAULT_LEASE,
     check: bool = False,
@@ -65,12 +68,13 @@ def lock_renew(
         InvalidName, UsageError, NotFound, Conflict: see :func:`lock_acquire`.
         NotPermitted, LockHeld: the Watcher does not hold it now.
     """
-    check_input(session=session, watchers=(watcher,), actor=actor)
+    who = identity.given(actor, door)
+    check_input(session=session, watchers=(watcher,), actor=who.name)
     return _take(
         store,
         clock,
         of=(session, watcher),
-        author=Author(actor, door),
+        who=who,
         lease=lease,
         check=check,
         must_hold=True,
@@ -83,7 +87,7 @@ def lock_release(
     *,
     session: str,
     watcher: str,
-    actor: str,
+    actor: str | Identity,
     door: str = "python",
     idempotent: bool = False,
     check: bool = False,
@@ -94,14 +98,17 @@ def lock_release(
         InvalidName, UsageError, NotFound, NotPermitted, LockHeld: see
             :func:`vmm_automation.state.suspend_right.release`.
     """
-    check_input(session=session, watchers=(watcher,), actor=actor)
-    author = Author(actor, door)
+    who = identity.given(actor, door)
+    check_input(session=session, watchers=(watcher,), actor=who.name)
+    asked: dict[str, Any] = {"session": session, "watcher": watcher}
+    doing = f"release the suspend right of session '{session}'"
     with store.transaction(keep=not check) as tx:
         now = clock.now()
         session_rows.get(tx, session_id=session)
+        identity.require_watcher(tx, who, **asked, doing=doing, now=now, operator_too=True)
         try:
             with watcher_change(
-                tx, action="lock.release", of=(session, watcher), author=author, now=now
+                tx, action="lock.release", of=(session, watcher), author=who.author, now=now
             ) as result:
                 right = suspend_right.release(tx, session=session, watcher=watcher, now=now)
                 result |= {"right": right.to_document()}
@@ -120,7 +127,7 @@ def lock_hand_over(
     session: str,
     watcher: str,
     to: str,
-    actor: str,
+    actor: str | Identity,
     door: str = "python",
     fence: int | None = None,
     lease: timedelta = DEFAULT_LEASE,
@@ -134,16 +141,18 @@ def lock_hand_over(
         InvalidName, UsageError, NotFound, Conflict, NotPermitted, LockHeld: see
             :func:`vmm_automation.state.suspend_right.hand_over`.
     """
-    check_input(session=session, watchers=(watcher, to), actor=actor)
-    author = Author(actor, door)
+    who = identity.given(actor, door)
+    check_input(session=session, watchers=(watcher, to), actor=who.name)
+    doing = f"hand over the suspend right of session '{session}'"
     with store.transaction(keep=not check) as tx:
         now = clock.now()
         session_rows.get(tx, session_id=session)
+        identity.require_watcher(tx, who, session=session, watcher=watcher, doing=doing, now=now)
         present = suspend_right.show(tx, session=session, now=now)
         if idempotent and present.holder == to != watcher:
             return {"changed": False, "right": present.to_document()}
         with watcher_change(
-            tx, action="lock.hand_over", of=(session, watcher), author=author, now=now
+            tx, action="lock.hand_over", of=(session, watcher), author=who.author, now=now
         ) as result:
             right = suspend_right.hand_over(
                 tx, session=session, holder=watcher, to=to, fence=fence, lease=lease, now=now
@@ -157,7 +166,7 @@ def lock_break(
     clock: Clock,
     *,
     session: str,
-    actor: str,
+    actor: str | Identity,
     reason: str,
     door: str = "python",
     idempotent: bool = False,
@@ -170,17 +179,20 @@ def lock_break(
         InvalidName, UsageError, NotFound, NotPermitted, Conflict: see
             :func:`vmm_automation.state.suspend_right.break_right`.
     """
-    check_input(session=session, watchers=(), actor=actor, reason=reason)
-    author = Author(actor, door)
+    who = identity.given(actor, door)
+    check_input(session=session, watchers=(), actor=who.name, reason=reason)
+    doing = f"break the suspend right of session '{session}'"
+    identity.require_operator(who, doing=doing)
     with store.transaction(keep=not check) as tx:
         now = clock.now()
         session_rows.get(tx, session_id=session)
+        identity.require_no_watcher(tx, who, session=session, doing=doing, now=now)
         present = suspend_right.show(tx, session=session, now=now)
         try:
             with watcher_change(
-                tx, action="lock.break", of=(session, present.holder), author=author, now=now
+                tx, action="lock.break", of=(session, present.holder), author=who.author, now=now
             ) as result:
-                right = suspend_right.break_right(tx, session=session, actor=actor, reason=reason, now=now)
+                right = suspend_right.break_right(tx, session=session, actor=who.name, reason=reason, now=now)
                 result |= {"right": right.to_document(), "broken": present.to_document(), "reason": reason}
         except Conflict:
             if not idempotent:
@@ -206,15 +218,17 @@ def _take(
     clock: Clock,
     *,
     of: tuple[str, str],
-    author: Author,
+    who: Identity,
     lease: timedelta,
     check: bool,
     must_hold: bool,
 ) -> dict[str, Any]:
     session, watcher = of
+    doing = f"acquire the suspend right of session '{session}'"
     with store.transaction(keep=not check) as tx:
         now = clock.now()
         session_rows.get(tx, session_id=session)
+        identity.require_watcher(tx, who, session=session, watcher=watcher, doing=doing, now=now)
         before = suspend_right.show(tx, session=session, now=now)
         if must_hold:
             suspend_right.check_holder(
@@ -228,7 +242,7 @@ def _take(
             return {"changed": False, **document}
         audit.append(
             tx,
-            author=author,
+            author=who.author,
             action="watcher.lock.renew" if right.fence == before.fence else "watcher.lock.acquire",
             object_name="/".join(of),
             result=document,

@@ -1,4 +1,5 @@
-"""The published JSON Schemas (draft 2020-12) of what an operator writes, and readable errors from them.
+"""The published JSON Schemas (draft 2020-12) of what an operator writes and of a user image's manifest, and
+readable errors from them.
 
 The schema files lie beside this module and travel in the wheel. A person who has made five mistakes
 is told all five, each with its file and path, in words rather than in schema keywords.
@@ -8,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
@@ -17,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from jsonschema.exceptions import ValidationError
 
-KINDS: Final = ("site", "profile", "terminal", "ua")
+KINDS: Final = ("site", "profile", "terminal", "ua", "manifest")
 
 _TYPES: Final = {
     "object": "a mapping",
@@ -37,7 +39,7 @@ Path = tuple[str | int, ...]
 
 @cache
 def schema(kind: str) -> dict[str, Any]:
-    """The JSON Schema of ``site``, ``profile``, ``terminal`` or ``ua``, as loaded from its file."""
+    """The JSON Schema of one of :data:`KINDS`, as loaded from its file."""
     text = resources.files(__name__).joinpath(f"{kind}.json").read_text(encoding="utf-8")
     loaded: dict[str, Any] = json.loads(text)
     return loaded
@@ -87,11 +89,17 @@ def _validator(kind: str) -> Any:
 
     types = Draft202012Validator.TYPE_CHECKER.redefine(
         "integer", lambda _, value: isinstance(value, int) and not isinstance(value, bool)
-    )
+    ).redefine("number", lambda _, value: _is_finite(value))
     extended: Any = validators.extend(  # type: ignore[no-untyped-call]  # its stub lacks annotations
         Draft202012Validator, {"pattern": _pattern}, type_checker=types
     )
     return extended(schema(kind))
+
+
+def _is_finite(value: object) -> bool:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    # an int may be too large for math.isfinite, and is finite
+    return number and (isinstance(value, int) or math.isfinite(value))  # type: ignore[arg-type]  # a float
 
 
 def _pattern(_validator: Any, pattern: str, instance: object, _schema: Any) -> Iterator[ValidationError]:
@@ -124,7 +132,7 @@ def _readable(error: ValidationError) -> Iterator[tuple[Path, str]]:
 def _text(keyword: str, asked: Any, value: Any, rules: Mapping[str, Any]) -> str:
     texts: dict[str, Callable[[], str]] = {
         "type": lambda: f"{shown(value)} is not {_type_names(asked)}{_quotes(asked, value)}",
-        "enum": lambda: f"{shown(value)} is not one of {', '.join(map(str, asked))}",
+        "enum": lambda: f"{shown(value)} is not one of {_choices(asked)}",
         "pattern": lambda: f"{shown(value)} is not {rules.get('title', 'of the form ' + str(asked))}",
         "minimum": lambda: f"{shown(value)} is less than {asked}",
         "maximum": lambda: f"{shown(value)} is more than {asked}",
@@ -136,6 +144,10 @@ def _text(keyword: str, asked: Any, value: Any, rules: Mapping[str, Any]) -> str
         "uniqueItems": lambda: "has the same item twice",
     }
     return texts[keyword]() if keyword in texts else f"{shown(value)} is not allowed here"
+
+
+def _choices(asked: Iterable[Any]) -> str:
+    return ", ".join("null" if each is None else str(each) for each in asked)
 
 
 def _type_names(asked: str | list[str]) -> str:

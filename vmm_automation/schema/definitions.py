@@ -7,9 +7,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from vmm_automation.model.terminal import TerminalProfile
-from vmm_automation.model.ua import Artifact, Endpoint, Requirements, UaDefinition, UaVersion, UserData
-from vmm_automation.model.vm import VmProfile
+from vmm_automation.model.ua import Artifact, Endpoint, Probe, Requirements, UaDefinition, UaVersion, UserData
+from vmm_automation.model.vm import Offers, VmProfile
 from vmm_automation.schema import errors_of, located, suggestion
 
 #: what a UA's command and environment may name in braces
@@ -25,17 +24,8 @@ def profile_from_mapping(name: str, document: Document, *, where: str) -> tuple[
     errors = errors_of("profile", document, where=where)
     if errors:
         return None, errors
-    return VmProfile(name=name, **_tuples(document)), []
-
-
-def terminal_from_mapping(
-    name: str, document: Document, *, where: str
-) -> tuple[TerminalProfile | None, list[str]]:
-    """A terminal profile, or None and every error; what the mapping does not state stays unknown (None)."""
-    errors = errors_of("terminal", document, where=where)
-    if errors:
-        return None, errors
-    return TerminalProfile(name=name, **_tuples(document)), []
+    stated = {key: value for key, value in document.items() if key != "offers"}
+    return VmProfile(name=name, **_tuples(stated), offers=Offers(**_tuples(document.get("offers", {})))), []
 
 
 def ua_from_mapping(name: str, document: Document, *, where: str) -> tuple[UaDefinition | None, list[str]]:
@@ -48,20 +38,30 @@ def ua_from_mapping(name: str, document: Document, *, where: str) -> tuple[UaDef
     return UaDefinition(
         id=name,
         display_name=document.get("display_name", name),
-        versions=tuple(_version(key, value) for key, value in document["versions"].items()),
+        versions=tuple(_version(key, value, requirements) for key, value in document["versions"].items()),
         command=tuple(document.get("command", ())),
         environment=dict(document.get("environment", {})),
         files=dict(document.get("files", {})),
         endpoints=tuple(Endpoint(**endpoint) for endpoint in document.get("endpoints", ())),
         user_data=UserData(**_tuples(document.get("user_data", {}))),
-        requirements=Requirements(
-            **_tuples(requirements.get("terminal", {})), **_tuples(requirements.get("vm", {}))
-        ),
+        requirements=_requirements(requirements),
         start_deadline_s=document.get("start_deadline_s", 120),
+        probe=Probe(**_tuples(document["probe"])) if "probe" in document else None,
+        session_idle_s=document.get("session_idle_s"),
+        session_max_s=document.get("session_max_s"),
     ), []
 
 
-def _version(version: str, document: Document) -> UaVersion:
+def _requirements(*stated: Document) -> Requirements:
+    """Of documents with parts ``terminal`` and ``vm``: what a later one states replaces the earlier."""
+    merged: dict[str, Any] = {}
+    for document in stated:
+        merged |= {**_tuples(document.get("terminal", {})), **_tuples(document.get("vm", {}))}
+    return Requirements(**merged)
+
+
+def _version(version: str, document: Document, common: Document) -> UaVersion:
+    own = document.get("requirements")
     return UaVersion(
         version=version,
         kind=document["kind"],
@@ -72,12 +72,18 @@ def _version(version: str, document: Document) -> UaVersion:
         ),
         packages=tuple(document.get("packages", ())),
         data_version=document.get("data_version", 1),
+        requirements=None if own is None else _requirements(common, own),
+        licence=document.get("licence", ""),
+        changes=tuple(document.get("changes", ())),
     )
 
 
 def _ua_errors(document: Document) -> Iterator[tuple[tuple[str | int, ...], str]]:
     """What a schema cannot say; tolerant of wrong shapes, which the schema reports."""
     yield from _placeholder_errors(document)
+    kind = _entries(document.get("probe")).get("kind")
+    if kind in ("http", "tcp", "unit") and "command" not in document:
+        yield ("probe", "kind"), f"'{kind}' asks the UA's service, and there is no 'command' to run one"
     endpoints = [each for each in _items(document.get("endpoints")) if isinstance(each, Mapping)]
     for key in ("name", "port"):
         counted = Counter(str(endpoint.get(key)) for endpoint in endpoints if key in endpoint)
@@ -92,7 +98,9 @@ def _ua_errors(document: Document) -> Iterator[tuple[tuple[str | int, ...], str]
 
 
 def _placeholder_errors(document: Document) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    probe = _items(_entries(document.get("probe")).get("command"))
     texts: list[tuple[tuple[str | int, ...], Any]] = [
+        *((("probe", "command", index), word) for index, word in enumerate(probe)),
         *((("command", index), word) for index, word in enumerate(_items(document.get("command")))),
         *((("environment", key), value) for key, value in _entries(document.get("environment")).items()),
     ]

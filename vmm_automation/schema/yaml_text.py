@@ -14,7 +14,7 @@ from typing import Any, Final
 from vmm_automation.schema import located, shown
 
 MAX_BYTES: Final = 1024 * 1024
-_MAX_DEPTH: Final = 32
+MAX_DEPTH: Final = 32
 _TEXT_TAG: Final = "tag:yaml.org,2002:str"
 
 Document = dict[str, Any]
@@ -90,8 +90,8 @@ def _structure_errors(events: Iterator[Any]) -> Iterator[str]:
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         documents += isinstance(event, yaml.DocumentStartEvent)
         line = event.start_mark.line + 1
-        if depth > _MAX_DEPTH:
-            yield f"line {line}: is nested more than {_MAX_DEPTH} levels deep"
+        if depth > MAX_DEPTH:
+            yield f"line {line}: is nested more than {MAX_DEPTH} levels deep"
             return
         if isinstance(event, yaml.AliasEvent):
             yield f"line {line}: alias '*{event.anchor}' is not supported: write the value out"

@@ -1,53 +1,17 @@
 """The hard filters of VM selection: each compares what is needed with what is found, and says both.
 
-A filter never guesses: a terminal that does not state a value fails a requirement on it as *unknown*.
+A filter never guesses: what a VM's profile does not state fails a requirement on it as *unknown*.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 
-from vmm_automation.model.terminal import TerminalProfile
-from vmm_automation.model.ua import UaDefinition
 from vmm_automation.model.vm import VmCondition, VmFacts, VmState
-
-UNKNOWN = "unknown"
-
-
-@dataclass(frozen=True)
-class Question:
-    """What is asked for: a UA (in one version, or in any), for a terminal, on one VM or on any but some."""
-
-    ua: UaDefinition
-    terminal: TerminalProfile
-    version: str | None = None
-    wanted_vm: str | None = None
-    avoid: frozenset[str] = frozenset()
-
-
-@dataclass(frozen=True)
-class Miss:
-    """Why a filter refuses: what it needs, what it found, and both in a clause that follows a subject."""
-
-    needed: str
-    found: str
-    clause: str
-
+from vmm_automation.selection import negotiation
+from vmm_automation.selection.question import UNKNOWN, Miss, Question, listed
 
 VmFilter = Callable[[Question, VmFacts], Miss | None]
-TerminalFilter = Callable[[Question], Miss | None]
-
-
-def common_protocols(question: Question) -> tuple[str, ...]:
-    """The protocols that terminal and UA share, in the UA's order (best first)."""
-    spoken = question.terminal.protocols or ()
-    return tuple(each for each in question.ua.requirements.protocols if each in spoken)
-
-
-def protocol_for(question: Question, facts: VmFacts) -> str | None:
-    """The protocol that the session would use on this VM, or None if none is common to all three."""
-    return next((each for each in common_protocols(question) if each in facts.vm.protocols), None)
 
 
 def _wanted(question: Question, facts: VmFacts) -> Miss | None:
@@ -106,12 +70,12 @@ def _ua_active(question: Question, facts: VmFacts) -> Miss | None:
 
 
 def _vcpus(question: Question, facts: VmFacts) -> Miss | None:
-    needed, found = question.ua.requirements.vcpus, facts.vm.vcpus
+    needed, found = question.needs(facts).vcpus, facts.vm.vcpus
     return None if found >= needed else _too_little(needed, found, "", " vCPUs")
 
 
 def _memory(question: Question, facts: VmFacts) -> Miss | None:
-    needed, found = question.ua.requirements.memory_mib, facts.vm.memory_mib
+    needed, found = question.needs(facts).memory_mib, facts.vm.memory_mib
     return None if found >= needed else _too_little(needed, found, " MiB", " of memory")
 
 
@@ -120,76 +84,71 @@ def _too_little(needed: int, found: int, unit: str, what: str) -> Miss:
 
 
 def _features(question: Question, facts: VmFacts) -> Miss | None:
-    missing = [each for each in question.ua.requirements.features if each not in facts.vm.features]
+    return _all_of("feature", question.needs(facts).features, facts.vm.features)
+
+
+def _encoders(question: Question, facts: VmFacts) -> Miss | None:
+    return _all_of("encoder", question.needs(facts).encoders, facts.offers.video_encoders)
+
+
+def _all_of(what: str, needed: Sequence[str], found: Sequence[str] | None) -> Miss | None:
+    missing = [each for each in needed if each not in (found or ())]
     if not missing:
         return None
-    needed, found = _list(question.ua.requirements.features), _list(facts.vm.features)
-    return Miss(needed, found, f"lacks feature {_list(missing)} (it has {found})")
+    return Miss(listed(needed), listed(found), f"lacks {what} {listed(missing)} (it has {listed(found)})")
+
+
+def _regions(question: Question, facts: VmFacts) -> Miss | None:
+    needed, found = question.needs(facts).regions, facts.offers.region
+    if not needed or found in needed:
+        return None
+    found = found or UNKNOWN
+    wanted = " or ".join(needed)
+    return Miss(wanted, found, f"is in region {found}, {wanted} needed")
 
 
 def _protocols(question: Question, facts: VmFacts) -> Miss | None:
-    common = common_protocols(question)
-    # Without a protocol common to terminal and UA every VM would fail alike: that is said once, elsewhere.
-    if not common or protocol_for(question, facts) is not None:
+    common = negotiation.protocols(question.needs(facts), question.terminal)
+    return _carried("protocol", common, facts.vm.protocols)
+
+
+def _video_codec(question: Question, facts: VmFacts) -> Miss | None:
+    common = negotiation.video_codecs(question.needs(facts), question.terminal)
+    return _carried("video codec", common, facts.offers.video_encoders)
+
+
+def _audio_codec(question: Question, facts: VmFacts) -> Miss | None:
+    common = negotiation.audio_codecs(question.needs(facts), question.terminal)
+    return _carried("audio codec", common, facts.offers.audio_encoders)
+
+
+def _carried(what: str, common: Sequence[str], offered: Sequence[str] | None) -> Miss | None:
+    # With nothing common to terminal and UA every VM would fail alike: that is said once, elsewhere.
+    if not common or any(each in (offered or ()) for each in common):
         return None
-    needed, found = " or ".join(common), _list(facts.vm.protocols)
-    return Miss(needed, found, f"offers protocol {found}, terminal and UA share {_list(common)}")
+    found = listed(offered)
+    return Miss(" or ".join(common), found, f"offers {what} {found}, terminal and UA share {listed(common)}")
 
 
-def _terminal_protocols(question: Question) -> Miss | None:
-    needed = " or ".join(question.ua.requirements.protocols) or "none"
-    if question.terminal.protocols is None:
-        return Miss(needed, UNKNOWN, f"protocols are unknown, {needed} needed")
-    if common_protocols(question):
+def _resolution(question: Question, facts: VmFacts) -> Miss | None:
+    needs, terminal, offers = question.needs(facts), question.terminal, facts.offers
+    common = negotiation.resolutions(needs, terminal.screen_width_px, terminal.screen_height_px)
+    carried = negotiation.resolutions(needs, offers.max_width_px, offers.max_height_px)
+    if not common or any(each in carried for each in common):
         return None
-    found = _list(question.terminal.protocols)
-    return Miss(needed, found, f"protocols are {found}, {needed} needed")
+    known = offers.max_width_px is not None and offers.max_height_px is not None
+    found = f"{offers.max_width_px}x{offers.max_height_px}" if known else UNKNOWN
+    wanted = " or ".join(common)
+    return Miss(wanted, found, f"carries pictures up to {found}, {wanted} needed")
 
 
-def _screen_width(question: Question) -> Miss | None:
-    needed = question.ua.requirements.min_screen_width_px
-    return _least("screen width", needed, question.terminal.screen_width_px, "px")
-
-
-def _screen_height(question: Question) -> Miss | None:
-    needed = question.ua.requirements.min_screen_height_px
-    return _least("screen height", needed, question.terminal.screen_height_px, "px")
-
-
-def _bandwidth(question: Question) -> Miss | None:
-    needed = question.ua.requirements.min_bandwidth_kbit_s
-    return _least("bandwidth", needed, question.terminal.bandwidth_kbit_s, "kbit/s")
-
-
-def _inputs(question: Question) -> Miss | None:
-    needed, found = question.ua.requirements.inputs, question.terminal.inputs
-    if found is None:
-        return Miss(_list(needed), UNKNOWN, f"inputs are unknown, {_list(needed)} needed") if needed else None
-    missing = [each for each in needed if each not in found]
-    if not missing:
+def _frame_rate(question: Question, facts: VmFacts) -> Miss | None:
+    needs, most = question.needs(facts), facts.offers.max_frame_rate_hz
+    common = negotiation.frame_rates(needs, question.terminal.max_frame_rate_hz)
+    if not common or (most is not None and min(common) <= most):
         return None
-    clause = f"inputs are {_list(found)}, {_list(missing)} needed too"
-    return Miss(_list(needed), _list(found), clause)
-
-
-def _audio_out(question: Question) -> Miss | None:
-    found = question.terminal.audio_out
-    if not question.ua.requirements.audio_out or found is True:
-        return None
-    said = UNKNOWN if found is None else "absent"
-    return Miss("audio output", said, f"audio output is {said}, and needed")
-
-
-def _least(what: str, needed: int, found: int | None, unit: str) -> Miss | None:
-    if not needed or (found is not None and found >= needed):
-        return None
-    if found is None:
-        return Miss(f"{needed} {unit}", UNKNOWN, f"{what} is unknown, {needed} {unit} needed")
-    return Miss(f"{needed} {unit}", f"{found} {unit}", f"{what} is {found} {unit}, {needed} {unit} needed")
-
-
-def _list(words: tuple[str, ...] | list[str]) -> str:
-    return ", ".join(words) or "none"
+    found, wanted = UNKNOWN if most is None else str(most), f"{min(common)} frames/s"
+    return Miss(wanted, found, f"carries {found} frames/s, {wanted} needed")
 
 
 #: In this order; the first that fails is the VM's reason. ``free`` comes before the VM's condition: a VM in
@@ -205,14 +164,11 @@ VM_FILTERS: tuple[tuple[str, VmFilter], ...] = (
     ("vcpus", _vcpus),
     ("memory", _memory),
     ("features", _features),
+    ("encoders", _encoders),
+    ("regions", _regions),
     ("protocols", _protocols),
-)
-#: What the UA needs of the terminal; all that fail are reported, once for all VMs.
-TERMINAL_FILTERS: tuple[tuple[str, TerminalFilter], ...] = (
-    ("terminal_protocols", _terminal_protocols),
-    ("screen_width", _screen_width),
-    ("screen_height", _screen_height),
-    ("inputs", _inputs),
-    ("audio_out", _audio_out),
-    ("bandwidth", _bandwidth),
+    ("video_codec", _video_codec),
+    ("audio_codec", _audio_codec),
+    ("resolution", _resolution),
+    ("frame_rate", _frame_rate),
 )

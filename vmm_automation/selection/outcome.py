@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from vmm_automation.selection.negotiation import Negotiated
 from vmm_automation.selection.score import Term
 
 #: the filter named for a VM that fits by itself while the terminal does not
@@ -23,7 +24,7 @@ class Choice:
     newest: bool
     vcpus: int
     memory_mib: int
-    protocol: str
+    uses: Negotiated
     score: int
     terms: dict[str, Term]
 
@@ -33,8 +34,13 @@ class Choice:
         vcpus = f"{self.vcpus} vCPU{'' if self.vcpus == 1 else 's'}"
         return (
             f"{self.vm}: {self.ua} {self.version} active{newest}, {vcpus}, {self.memory_mib} MiB,"
-            f" protocol {self.protocol}"
+            f" protocol {self.uses.protocol}"
         )
+
+    @property
+    def protocol(self) -> str:
+        """The protocol that the session would use."""
+        return self.uses.protocol
 
     def to_document(self) -> dict[str, Any]:
         """As stored with the session and shown in result documents."""
@@ -42,6 +48,7 @@ class Choice:
             "vm": self.vm,
             "version": self.version,
             "protocol": self.protocol,
+            "uses": self.uses.to_document(),
             "score": self.score,
             "terms": {
                 name: {"points": term.points, "phrase": term.phrase} for name, term in self.terms.items()
@@ -75,12 +82,14 @@ class Rejection:
 class Selection:
     """The outcome: every VM is either in ``ranked`` (best first) or in ``rejected`` (by name), once.
 
-    ``terminal`` lists what the terminal lacks; if it is not empty, no VM is ranked.
+    ``terminal`` lists what the terminal lacks; if it is not empty, no VM is ranked. ``asked`` is the
+    question: UA, version, VM, and the terminal's profile with its bases merged in.
     """
 
     ranked: tuple[Choice, ...]
     rejected: tuple[Rejection, ...]
     terminal: tuple[Rejection, ...] = ()
+    asked: dict[str, Any] = field(default_factory=dict)
 
     @property
     def best(self) -> Choice:
@@ -90,6 +99,7 @@ class Selection:
     def to_document(self) -> dict[str, Any]:
         """As stored with the session and shown by ``explain``."""
         return {
+            "asked": self.asked,
             "ranked": [choice.to_document() for choice in self.ranked],
             "rejected": [rejection.to_document() for rejection in self.rejected],
             "terminal": [rejection.to_document() for rejection in self.terminal],

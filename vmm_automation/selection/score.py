@@ -1,12 +1,13 @@
-"""The score of the VMs that fit: a newer version first, then the VM of last time, then the smaller VM.
+"""The score of the VMs that fit: a newer version, the VM of last time, its region's load, the smaller VM.
 
-The points are spread so that an earlier term always outweighs all later ones together: a version step is
-100, the same VM is 50, memory is at most 25.
+A version step (100) outweighs all other terms together, and the same VM (50) what is left of them: placement
+is at most 24, memory at most 25.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from vmm_automation.model.ua import UaDefinition
@@ -14,7 +15,28 @@ from vmm_automation.model.vm import VmFacts
 
 VERSION_STEP = 100
 SAME_VM = 50
+PLACEMENT = 24
 MEMORY = 25
+
+
+@dataclass(frozen=True)
+class Load:
+    """How many VMs a region has, and how many of them a session holds."""
+
+    held: int
+    total: int
+
+
+@dataclass(frozen=True)
+class Scale:
+    """What the VMs that fit are measured against: the least memory of them, and the load of all regions.
+
+    ``pack`` prefers the fullest region, else the one with most VMs free.
+    """
+
+    least_mib: int
+    loads: Mapping[str, Load]
+    pack: bool = False
 
 
 @dataclass(frozen=True)
@@ -25,15 +47,32 @@ class Term:
     phrase: str
 
 
-def terms_of(
-    facts: VmFacts, *, ua: UaDefinition, last_vm: str | None, fitting: Sequence[VmFacts]
-) -> dict[str, Term]:
-    """The terms of one VM's score, by name; ``fitting`` are all VMs that fit, itself among them."""
+def loads_of(everything: Sequence[VmFacts]) -> dict[str, Load]:
+    """The load of each region, from all VMs, whether they fit or not."""
+    total = Counter(facts.offers.region for facts in everything)
+    held = Counter(facts.offers.region for facts in everything if facts.session is not None)
+    return {region: Load(held[region], count) for region, count in total.items()}
+
+
+def terms_of(facts: VmFacts, *, ua: UaDefinition, last_vm: str | None, scale: Scale) -> dict[str, Term]:
+    """The terms of one VM's score, by name; of one region alone, placement says nothing and is left out."""
+    placement = {"placement": _placement(facts, scale=scale)} if len(scale.loads) > 1 else {}
     return {
         "version": _version(ua, facts.active_uas[ua.id]),
         "same_vm": _same_vm(facts, last_vm=last_vm),
-        "memory": _memory(facts, least=min(each.vm.memory_mib for each in fitting)),
+        **placement,
+        "memory": _memory(facts, least=scale.least_mib),
     }
+
+
+def _placement(facts: VmFacts, *, scale: Scale) -> Term:
+    """Of its region's VMs, the share that is free (or, to pack, held) once this one is held, too."""
+    region = facts.offers.region
+    load = scale.loads[region]
+    held = load.held + 1
+    counted = held if scale.pack else load.total - held
+    where = f"region {region}" if region else "VMs without a region"
+    return Term(PLACEMENT * counted // load.total, f"{where}: then {held} of {load.total} VMs held")
 
 
 def _version(ua: UaDefinition, active: str) -> Term:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from vmm_automation.selection.filters import TERMINAL_FILTERS, VM_FILTERS, Question
+from vmm_automation.selection.filters import VM_FILTERS
 from vmm_automation.selection.outcome import EXISTS, TERMINAL, Rejection
+from vmm_automation.selection.question import Question
+from vmm_automation.selection.terminal_filters import TERMINAL_FILTERS
 
 _SHOWN_NAMES: Final = 3
 _ORDER: Final = (EXISTS, *(name for name, _ in VM_FILTERS), TERMINAL, *(name for name, _ in TERMINAL_FILTERS))
@@ -22,7 +24,13 @@ _REASONS: Final = {
     "vcpus": "with too few vCPUs",
     "memory": "with too little memory",
     "features": "lacking a feature",
+    "encoders": "lacking an encoder",
+    "regions": "in another region",
     "protocols": "without a common protocol",
+    "video_codec": "without a common video codec",
+    "audio_codec": "without a common audio codec",
+    "resolution": "without a common resolution",
+    "frame_rate": "without a common frame rate",
     TERMINAL: "fit but for the terminal",
 }
 #: what to type; {vm} is the first VM with that reason, {ua} the UA

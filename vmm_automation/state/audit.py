@@ -1,24 +1,26 @@
 """The audit chain in the state: what was done, by whom, from where, to what, with what result.
 
 An entry is written in the transaction of the change it tells of: both are kept, or neither. The end of
-the chain is one row of its own, written first, so that writers of an engine that has several wait for
-each other and no number is given twice. :mod:`vmm_automation.state.audit_chain` has the form of an entry.
+the chain is one row of its own. A store has one writer at a time, so that no number is given twice; the
+entry's number is its key, and the end moves from where it was seen, should an engine ever allow two.
+:mod:`vmm_automation.state.audit_chain` has the form of an entry.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, Final
 
 from vmm_automation.model.times import to_text
 from vmm_automation.state.audit_chain import Document, Head, canonical, digest, hash_of
 from vmm_automation.state.store import Row, Snapshot, Tx, Value
+from vmm_automation.trace import point
 
 _PAGE: Final = 500
 _HIDDEN: Final = "(hidden)"
@@ -32,14 +34,19 @@ _INSERT: Final = """
 
 @dataclass(frozen=True)
 class Author:
-    """Who acts, and through which door: ``cli``, ``playbook``, ``awx`` or ``python``."""
+    """Who acts, and through which door: ``cli``, ``playbook``, ``awx`` or ``python``.
+
+    ``user`` is who the system says is there, whatever name was given; '' where it was not asked.
+    """
 
     name: str
     door: str = "python"
+    user: str = ""
 
     def origin(self) -> Document:
-        """Where from: this host and process."""
-        return {"host": socket.gethostname(), "pid": os.getpid(), "door": self.door}
+        """Where from: this host and process, and its user."""
+        origin = {"host": os.uname().nodename, "pid": os.getpid(), "door": self.door}
+        return {**origin, "user": self.user} if self.user else origin
 
 
 @dataclass
@@ -61,9 +68,8 @@ def append(
     after: Document | None = None,
 ) -> Head:
     """Add an entry; ``before`` and ``after`` are what the object was and is, kept as digests only."""
-    tx.execute("UPDATE audit_head SET seq = seq + 1 WHERE name = 'events'")
     last = head(tx)
-    if last.seq == 1:
+    if last.seq == 0:
         last = _take_over(tx, last)
     event = {
         "at": to_text(now),
@@ -75,7 +81,9 @@ def append(
         "after": digest(after),
         "result": without_secrets(result),
     }
-    return _write(tx, event, last)
+    end = _write(tx, event, last)
+    point("audit.appended")
+    return end
 
 
 @contextmanager
@@ -153,10 +161,14 @@ def without_secrets(value: Any) -> Any:
     """The same document with the values hidden of all keys that sound like secrets."""
     if isinstance(value, dict):
         return {
-            key: _HIDDEN if any(word in key.lower() for word in _SECRET_WORDS) else without_secrets(inner)
-            for key, inner in value.items()
+            key: _HIDDEN if _sounds_secret(key) else without_secrets(inner) for key, inner in value.items()
         }
     return [without_secrets(inner) for inner in value] if isinstance(value, list | tuple) else value
+
+
+@lru_cache(maxsize=512)
+def _sounds_secret(key: str) -> bool:
+    return any(word in key.lower() for word in _SECRET_WORDS)
 
 
 def _take_over(tx: Tx, last: Head) -> Head:
@@ -172,14 +184,13 @@ def _take_over(tx: Tx, last: Head) -> Head:
             "after": "",
             "result": without_secrets(json.loads(row["result"])),
         }
-        done = _write(tx, event, last)
-        last = Head(seq=done.seq + 1, hash=done.hash)
+        last = _write(tx, event, last)
     return last
 
 
 def _write(tx: Tx, event: Document, last: Head) -> Head:
-    """``last`` has the number that this entry gets, and the hash of the entry before."""
-    event = {"seq": last.seq, **event, "previous": last.hash}
+    """Add an entry behind ``last``."""
+    event = {"seq": last.seq + 1, **event, "previous": last.hash}
     event["hash"] = hash_of(event)
     values = {key: event[key] for key in ("seq", "at", "actor", "action", "object", "before", "after")}
     tx.execute(
@@ -190,12 +201,14 @@ def _write(tx: Tx, event: Document, last: Head) -> Head:
         previous=event["previous"],
         hash=event["hash"],
     )
-    tx.execute(
-        "UPDATE audit_head SET seq = :seq, hash = :hash WHERE name = 'events'",
-        seq=last.seq,
+    moved = tx.execute(
+        "UPDATE audit_head SET seq = :seq, hash = :hash WHERE name = 'events' AND seq = :seen",
+        seq=event["seq"],
         hash=event["hash"],
+        seen=last.seq,
     )
-    return Head(seq=last.seq, hash=event["hash"])
+    assert moved, "the store has two writers at a time"
+    return Head(seq=event["seq"], hash=event["hash"])
 
 
 def _document(row: Row) -> Document:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from vmm_automation.state import grants, suspend_right
 from vmm_automation.state.audit_chain import Document
 from vmm_automation.state.store import Row, Snapshot
 
@@ -23,12 +24,8 @@ def watcher(session_id: str, name: str) -> Reader:
     """A Watcher's grant on a session, and the session's suspend right."""
 
     def read(tx: Snapshot) -> Document | None:
-        grant = tx.one(
-            "SELECT * FROM grants WHERE session = :session AND watcher = :watcher",
-            session=session_id,
-            watcher=name,
-        )
-        right = tx.one("SELECT * FROM suspend_rights WHERE session = :session", session=session_id)
+        grant = tx.one(grants.ONE_ROW, session=session_id, watcher=name)
+        right = tx.one(suspend_right.ONE_ROW, session=session_id)
         return {"grant": _row(grant), "right": _row(right)} if grant or right else None
 
     return read
@@ -47,16 +44,33 @@ def vm(name: str) -> Reader:
 
 
 def image(user: str, ua: str) -> Reader:
-    """The newest generation of a user's data."""
+    """The newest generation of a user's data, what is said of any, and what is kept aside."""
+    of = {"user": user, "ua": ua}
 
     def read(tx: Snapshot) -> Document | None:
         row = tx.one(
             "SELECT number, archive, root_digest, fence, session FROM generations"
             " WHERE user_name = :user AND ua = :ua ORDER BY number DESC LIMIT 1",
-            user=user,
-            ua=ua,
+            **of,
         )
-        return _row(row)
+        numbers = tx.all(
+            "SELECT number FROM generations WHERE user_name = :user AND ua = :ua ORDER BY number", **of
+        )
+        marks = tx.all(
+            "SELECT * FROM generation_marks WHERE user_name = :user AND ua = :ua ORDER BY number", **of
+        )
+        aside = tx.all(
+            "SELECT archive, root_digest FROM orphaned_generations"
+            " WHERE user_name = :user AND ua = :ua ORDER BY archive",
+            **of,
+        )
+        known = {
+            "newest": _row(row),
+            "numbers": [number["number"] for number in numbers],
+            "marks": [dict(mark) for mark in marks],
+            "aside": [dict(orphan) for orphan in aside],
+        }
+        return known if any(known.values()) else None
 
     return read
 

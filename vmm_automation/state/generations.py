@@ -1,7 +1,8 @@
 """Generations of User Image Files: which exist, and who may add the next one.
 
-Numbers of a user's UA have no gaps. A write is fenced: once a newer session of that user and UA was
-claimed, or wrote, an older one can add nothing, whatever VM it ran on.
+Each takes the number after the newest, and the newest is never removed, so no number is given twice; what
+was pruned leaves a gap. A write is fenced: once a newer session of that user and UA was claimed, or wrote,
+an older one can add nothing, whatever VM it ran on.
 """
 
 from __future__ import annotations
@@ -13,9 +14,18 @@ from vmm_automation.errors import Conflict, NotFound
 from vmm_automation.model.image import Generation, Manifest
 from vmm_automation.state.store import Row, Snapshot, Tx
 
-_COLUMNS = (
+COLUMNS = (
     "user_name, ua, number, archive, root_digest, size, file_count, ua_version, data_version, session,"
     " fence, captured_at"
+)
+VALUES = (
+    ":user, :ua, :number, :archive, :root_digest, :size, :file_count, :ua_version, :data_version, :session,"
+    " :fence, :captured_at"
+)
+_MARKED = (
+    f"SELECT {COLUMNS}, COALESCE(pinned, 0) AS pinned, COALESCE(missing, 0) AS missing,"  # noqa: S608 - constants
+    " COALESCE(reason, '') AS reason"
+    " FROM generations LEFT JOIN generation_marks USING (user_name, ua, number)"
 )
 _MINE = "user_name = :user AND ua = :ua"
 
@@ -47,16 +57,31 @@ def add(tx: Tx, *, generation: Generation, manifest: Manifest) -> Generation:
         Conflict: its number is not the next one, its fence is older than the newest, its session is
             not one of this user and UA with that fence, or it is an import beside a live session.
     """
-    _check_writer(tx, generation)
-    number, fence = (
-        next_number(tx, user=generation.user, ua=generation.ua),
-        newest_fence(tx, user=generation.user, ua=generation.ua),
-    )
-    if generation.fence < fence:
-        raise _refused(generation, f"its fence {generation.fence} is older than {fence}: the VM is stale")
-    if generation.number != number or not _insert(tx, generation, manifest):
-        raise _refused(generation, f"the next number is {number}")
+    require_addable(tx, generation=generation)
+    if not _insert(tx, generation, manifest):
+        raise _refused(generation, "there is one of that number")
     return generation
+
+
+def require_addable(tx: Snapshot, *, generation: Generation) -> None:
+    """Find out before the work is done what :func:`add` would say.
+
+    Raises:
+        Conflict: as :func:`add`.
+    """
+    if why := refusal(tx, generation=generation):
+        raise _refused(generation, why)
+
+
+def refusal(tx: Snapshot, *, generation: Generation) -> str:
+    """Why :func:`add` would refuse a generation; empty if it would not."""
+    mine = {"user": generation.user, "ua": generation.ua}
+    if why := _writer_refused(tx, generation):
+        return why
+    number, fence = next_number(tx, **mine), newest_fence(tx, **mine)
+    if generation.fence < fence:
+        return f"its fence {generation.fence} is older than {fence}: the VM is stale"
+    return "" if generation.number == number else f"the next number is {number}"
 
 
 def get(tx: Snapshot, *, user: str, ua: str, number: int | None = None) -> Generation:
@@ -65,7 +90,7 @@ def get(tx: Snapshot, *, user: str, ua: str, number: int | None = None) -> Gener
     Raises:
         NotFound: there is none.
     """
-    return _generation(_row(tx, columns=_COLUMNS, user=user, ua=ua, number=number))
+    return _generation(_row(tx, select=_MARKED, user=user, ua=ua, number=number))
 
 
 def newest(tx: Snapshot, *, user: str, ua: str) -> Generation | None:
@@ -89,7 +114,7 @@ def manifest_document(tx: Snapshot, *, user: str, ua: str, number: int | None = 
     Raises:
         NotFound: there is none.
     """
-    row = _row(tx, columns="manifest", user=user, ua=ua, number=number)
+    row = _row(tx, select="SELECT manifest FROM generations", user=user, ua=ua, number=number)
     document: dict[str, Any] = json.loads(row["manifest"])
     return document
 
@@ -97,8 +122,7 @@ def manifest_document(tx: Snapshot, *, user: str, ua: str, number: int | None = 
 def list_generations(tx: Snapshot, *, user: str | None = None, ua: str | None = None) -> list[Generation]:
     """Generations by user, UA and number; of one user, one UA, or all."""
     rows = tx.all(
-        f"SELECT {_COLUMNS} FROM generations"  # noqa: S608 - constants
-        " WHERE user_name = COALESCE(:user, user_name) AND ua = COALESCE(:ua, ua)"
+        f"{_MARKED} WHERE user_name = COALESCE(:user, user_name) AND ua = COALESCE(:ua, ua)"
         " ORDER BY user_name, ua, number",
         user=user,
         ua=ua,
@@ -106,7 +130,7 @@ def list_generations(tx: Snapshot, *, user: str | None = None, ua: str | None = 
     return [_generation(row) for row in rows]
 
 
-def _check_writer(tx: Snapshot, generation: Generation) -> None:
+def _writer_refused(tx: Snapshot, generation: Generation) -> str:
     mine = {"user": generation.user, "ua": generation.ua}
     if generation.session:
         row = tx.one(
@@ -114,28 +138,28 @@ def _check_writer(tx: Snapshot, generation: Generation) -> None:
             id=generation.session,
             **mine,
         )
-        if row is None or row["fence"] != generation.fence:
-            raise _refused(
-                generation, f"session '{generation.session}' is not theirs with fence {generation.fence}"
-            )
-        return
+        theirs = row is not None and row["fence"] == generation.fence
+        return "" if theirs else f"session '{generation.session}' is not theirs with fence {generation.fence}"
     live = tx.one(
         f"SELECT id FROM sessions WHERE {_MINE} AND state NOT IN ('closed', 'failed')",  # noqa: S608 - constants
         **mine,
     )
-    if live:
-        raise _refused(generation, f"session '{live['id']}' is running and would overwrite it")
+    return f"session '{live['id']}' is running and would overwrite it" if live else ""
 
 
 def _insert(tx: Tx, generation: Generation, manifest: Manifest) -> int:
-    row = generation.to_document()
     return tx.execute(
-        f"INSERT INTO generations ({_COLUMNS}, manifest)"  # noqa: S608 - constants
-        " VALUES (:user, :ua, :number, :archive, :root_digest, :size, :file_count, :ua_version,"
-        " :data_version, :session, :fence, :captured_at, :manifest) ON CONFLICT DO NOTHING",
-        manifest=json.dumps(manifest.to_document(), sort_keys=True),
-        **row,
+        f"INSERT INTO generations ({COLUMNS}, manifest)"  # noqa: S608 - constants
+        f" VALUES ({VALUES}, :manifest) ON CONFLICT DO NOTHING",
+        **row_of(generation, manifest),
     )
+
+
+def row_of(generation: Generation, manifest: Manifest) -> dict[str, Any]:
+    """The values of :data:`VALUES` and ``manifest``."""
+    later = {"pinned", "state", "reason"}
+    row = {key: value for key, value in generation.to_document().items() if key not in later}
+    return {**row, "manifest": json.dumps(manifest.to_document(), sort_keys=True)}
 
 
 def _refused(generation: Generation, why: str) -> Conflict:
@@ -146,9 +170,9 @@ def _refused(generation: Generation, why: str) -> Conflict:
     )
 
 
-def _row(tx: Snapshot, *, columns: str, user: str, ua: str, number: int | None) -> Row:
+def _row(tx: Snapshot, *, select: str, user: str, ua: str, number: int | None) -> Row:
     row = tx.one(
-        f"SELECT {columns} FROM generations WHERE {_MINE}"  # noqa: S608 - constants
+        f"{select} WHERE {_MINE}"  # noqa: S608 - constants
         " AND number = COALESCE(:number, (SELECT MAX(number) FROM generations WHERE " + _MINE + "))",
         user=user,
         ua=ua,
@@ -165,4 +189,6 @@ def _row(tx: Snapshot, *, columns: str, user: str, ua: str, number: int | None) 
 
 
 def _generation(row: Row) -> Generation:
-    return Generation(**{("user" if key == "user_name" else key): value for key, value in row.items()})
+    fields = {("user" if key == "user_name" else key): value for key, value in row.items()}
+    state = "missing" if fields.pop("missing") else "stored"
+    return Generation(**{**fields, "pinned": bool(fields["pinned"])}, state=state)

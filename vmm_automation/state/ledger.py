@@ -11,6 +11,8 @@ from vmm_automation.model.times import to_text
 from vmm_automation.model.ua import Deployment, DeploymentState
 from vmm_automation.state.store import Row, Snapshot, Tx
 
+#: how the reason of a version begins that is active because of a rollback
+RETURNED = "returned from "
 _COLUMNS = "vm, ua, version, state, changed_at, digest, reason"
 
 
@@ -76,6 +78,20 @@ def active_versions(tx: Snapshot) -> dict[str, dict[str, str]]:
     for row in tx.all("SELECT vm, ua, version FROM deployments WHERE state = 'active' ORDER BY vm, ua"):
         found.setdefault(row["vm"], {})[row["ua"]] = row["version"]
     return found
+
+
+def way_back(tx: Snapshot, *, vm: str, ua: str) -> Deployment | None:
+    """What a rollback leads to: the version that was active last before the present one.
+
+    A version that is active because of a rollback is its own answer, so that asking twice goes back once;
+    None where nothing was active before.
+    """
+    rows = [row for row in for_vm(tx, vm=vm) if row.ua == ua]
+    for row in rows:
+        if row.state is DeploymentState.ACTIVE and row.reason.startswith(RETURNED):
+            return row
+    before = [row for row in rows if row.state is DeploymentState.INACTIVE]
+    return max(before, key=lambda row: row.changed_at, default=None)
 
 
 def forget_vm(tx: Tx, *, vm: str) -> None:

@@ -34,12 +34,28 @@ def find_url(site: Path) -> StateUrl | None:
         return _parsed(named, source="VMM_STATE_URL", secret_allowed=False)
     if file := os.environ.get("VMM_STATE_URL_FILE"):
         return _parsed(_content(Path(file)), source=f"File '{file}'", secret_allowed=True)
-    if not _mentions_state(site / "site.yml"):
+    if not mentions(site / "site.yml", b"state"):
         return None
     from vmm_automation.site import Site
 
     text = Site.load(site).state_url
     return _parsed(text, source="site.yml", secret_allowed=False) if text else None
+
+
+def mentions(file: Path, word: bytes, *, unreadable: bool = False) -> bool:
+    """Whether a key may stand in a YAML file: its word is there outside of comments.
+
+    False if there is no file, and ``unreadable`` if it cannot be read: a site that is wrong is told by the
+    commands that need one.
+    """
+    try:
+        content = file.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return unreadable
+    lines = (line for line in content.splitlines() if not line.lstrip().startswith(b"#"))
+    return any(word in line or b"\\" in line for line in lines)  # YAML can spell it with escapes
 
 
 def open_store(places: Places, url: StateUrl | None = None, *, site: str = "") -> Engine:
@@ -91,15 +107,6 @@ def _postgres() -> type[PostgresStore]:
             details={"package": "psycopg[binary]"},
         ) from missing
     return PostgresStore
-
-
-def _mentions_state(file: Path) -> bool:
-    try:
-        content = file.read_bytes()
-    except OSError:
-        return False  # a site that cannot be read is told by the commands that need one
-    lines = (line for line in content.splitlines() if not line.lstrip().startswith(b"#"))
-    return any(b"state" in line or b"\\" in line for line in lines)  # YAML can spell it with escapes
 
 
 def _content(file: Path) -> str:

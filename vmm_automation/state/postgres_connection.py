@@ -16,7 +16,8 @@ from psycopg.rows import dict_row
 
 from vmm_automation.errors import StateUnusable, Timeout
 from vmm_automation.state import schema
-from vmm_automation.state.postgres_failures import LOCK_NOT_AVAILABLE, in_our_words
+from vmm_automation.state.postgres_failures import LOCK_NOT_AVAILABLE, in_our_words, tell
+from vmm_automation.state.seen_rows import SeenRows
 
 if TYPE_CHECKING:
     from vmm_automation.model.state_url import StateUrl
@@ -48,18 +49,26 @@ class PostgresTx:
     def __init__(self, connection: psycopg.Connection[dict[str, Any]], url: StateUrl) -> None:
         self.connection = connection
         self.url = url
+        self._seen = SeenRows()
+        self._cursor = connection.cursor()  # one for all statements: each has its answer read before the next
 
     def execute(self, sql: str, /, **values: Value) -> int:
         """See :class:`vmm_automation.state.store.Tx`."""
+        self._seen.forget(sql)
         return self._run(sql, values).rowcount
 
     def one(self, sql: str, /, **values: Value) -> Row | None:
         """See :class:`vmm_automation.state.store.Snapshot`."""
-        return self._run(sql, values).fetchone()
+        rows = self.all(sql, **values)
+        return rows[0] if rows else None
 
     def all(self, sql: str, /, **values: Value) -> list[Row]:
         """See :class:`vmm_automation.state.store.Snapshot`."""
-        return list(self._run(sql, values).fetchall())
+        rows = self._seen.get(sql, values)
+        if rows is None:
+            rows = list(self._run(sql, values).fetchall())
+            self._seen.keep(sql, values, rows)
+        return rows
 
     def define(self, statement: str, /) -> None:
         """See :class:`vmm_automation.state.store.SchemaTx`."""
@@ -100,10 +109,12 @@ class PostgresTx:
                 self.connection.execute("ROLLBACK")
 
     def _run(self, sql: str, values: dict[str, Value]) -> psycopg.Cursor[dict[str, Any]]:
-        with in_our_words(self.url):
+        try:
             if not values:  # sent as it is: only so may it be several statements
-                return self.connection.execute(sql.encode())
-            return self.connection.execute(_placed(sql), {k: _storable(v) for k, v in values.items()})
+                return self._cursor.execute(sql.encode())
+            return self._cursor.execute(_placed(sql), {k: _storable(v) for k, v in values.items()})
+        except psycopg.Error as failed:
+            tell(failed, self.url)
 
     def _held_by(self, late: Timeout) -> Timeout:
         found = self.one(_BLOCKER)

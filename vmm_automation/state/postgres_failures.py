@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NoReturn
 
 import psycopg
 
@@ -44,11 +44,16 @@ def in_our_words(url: StateUrl) -> Iterator[None]:
     try:
         yield
     except psycopg.Error as failed:
-        known = _translated(failed, url)
-        if known is None:
-            raise
-        # `from None` where the original might quote a password in a traceback
-        raise known from (None if url.has_secret else failed)
+        tell(failed, url)
+
+
+def tell(failed: psycopg.Error, url: StateUrl) -> NoReturn:
+    """Raise a failure in our words; called where an exception is handled."""
+    known = _translated(failed, url)
+    if known is None:
+        raise failed
+    # `from None` where the original might quote a password in a traceback
+    raise known from (None if url.has_secret else failed)
 
 
 def _translated(failed: psycopg.Error, url: StateUrl) -> VmmError | None:

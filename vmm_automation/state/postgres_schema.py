@@ -53,9 +53,7 @@ def migrate(tx: PostgresTx) -> None:
         tx.define("CREATE TABLE vmm_schema (version INTEGER NOT NULL, site TEXT NOT NULL DEFAULT '')")
         tx.execute("INSERT INTO vmm_schema (version) VALUES (0)")
     tx.execute(LOCK)
-    for statements in schema.MIGRATIONS[version(tx) :]:
-        for statement in statements:
-            tx.define(statement)
+    schema.bring_up(tx.define, version=version(tx))
     tx.execute("UPDATE vmm_schema SET version = :version", version=schema.VERSION)
 
 

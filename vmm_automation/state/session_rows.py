@@ -60,6 +60,22 @@ def live_of_user(tx: Snapshot, *, user: str, ua: str) -> Session | None:
     return _session(row) if row else None
 
 
+def holders(tx: Snapshot) -> dict[str, str]:
+    """VM to the session that holds it."""
+    rows = tx.all(f"SELECT vm, id FROM sessions WHERE {LIVE_SQL}")  # noqa: S608 - a constant
+    return {row["vm"]: row["id"] for row in rows}
+
+
+def last_vm(tx: Snapshot, *, user: str, ua: str) -> str | None:
+    """The VM of a user's newest session of a UA, ended or not."""
+    row = tx.one(
+        "SELECT vm FROM sessions WHERE user_name = :user AND ua = :ua ORDER BY fence DESC LIMIT 1",
+        user=user,
+        ua=ua,
+    )
+    return str(row["vm"]) if row else None
+
+
 def list_sessions(tx: Snapshot, *, live_only: bool = False) -> list[Session]:
     """Sessions, in the order they were claimed in."""
     where = f" WHERE {LIVE_SQL}" if live_only else ""
@@ -85,4 +101,6 @@ def _session(row: Row) -> Session:
         generation=row["generation"],
         explanation=json.loads(row["explanation"]),
         reason=row["reason"],
+        suspended_by=row["suspended_by"],
+        seen_at=row["seen_at"],
     )

@@ -18,6 +18,8 @@ from vmm_automation.state import grants, vms
 from vmm_automation.state.session_rows import (
     LIVE_SQL,
     get,
+    holders,
+    last_vm,
     list_sessions,
     live_of_user,
     live_on_vm,
@@ -29,6 +31,8 @@ __all__ = [
     "SeatTaken",
     "claim",
     "get",
+    "holders",
+    "last_vm",
     "list_sessions",
     "live_of_user",
     "live_on_vm",
@@ -36,6 +40,8 @@ __all__ = [
     "require_live",
     "set_endpoint",
     "set_generation",
+    "set_reason",
+    "set_seen",
 ]
 
 _CLAIM = f"""
@@ -45,6 +51,8 @@ _CLAIM = f"""
     FROM vm_conditions
     WHERE vm = :vm AND condition = 'clean'
       AND NOT EXISTS (SELECT 1 FROM sessions WHERE vm = :vm AND {LIVE_SQL})
+      AND (:user_limit = 0
+           OR (SELECT COUNT(*) FROM sessions WHERE user_name = :user AND {LIVE_SQL}) < :user_limit)
     ON CONFLICT DO NOTHING
 """  # noqa: S608 - put together from constants
 
@@ -65,13 +73,16 @@ def claim(
     explanation: dict[str, Any],
     owner: str,
     now: datetime,
+    user_limit: int = 0,
 ) -> Session:
     """Take the seat of a VM for a new session, in one conditional write; its fence is newer than any before.
+
+    ``user_limit`` is how many live sessions the user may have, this one included; 0 for any number.
 
     Raises:
         SeatTaken: another session holds the VM, or the VM is not clean; the next VM may be tried in
             the same transaction.
-        Conflict: the user has a live session of this UA, or the id is in use.
+        Conflict: the user has a live session of this UA, or as many sessions as allowed, or the id is in use.
     """
     fence = vms.next_fence(tx)
     claimed = tx.execute(
@@ -86,20 +97,28 @@ def claim(
         at=to_text(now),
         owner=owner,
         explanation=json.dumps(explanation, sort_keys=True),
+        user_limit=user_limit,
     )
     if not claimed:
-        raise _why_not(tx, session_id=session_id, user=user, ua=ua, vm=vm)
+        raise _why_not(tx, session_id=session_id, user=user, ua=ua, vm=vm, user_limit=user_limit)
     tx.execute("UPDATE vm_conditions SET fence = :fence WHERE vm = :vm", fence=fence, vm=vm)
     return get(tx, session_id=session_id)
 
 
-def _why_not(tx: Tx, *, session_id: str, user: str, ua: str, vm: str) -> Conflict:
+def _why_not(tx: Tx, *, session_id: str, user: str, ua: str, vm: str, user_limit: int) -> Conflict:
     own = live_of_user(tx, user=user, ua=ua)
     if own:
         return Conflict(
             f"Cannot open a session of UA '{ua}' for user '{user}': session '{own.id}' is {own.state}",
             hint=f"vmm session close {own.id}",
             details={"session": own.id, "vm": own.vm, "state": str(own.state)},
+        )
+    held = [session for session in list_sessions(tx, live_only=True) if session.user == user]
+    if user_limit and len(held) >= user_limit:
+        return Conflict(
+            f"Cannot open another session for user '{user}': {len(held)} are open, {user_limit} allowed",
+            hint=f"vmm session close {held[0].id}",
+            details={"user": user, "limit": user_limit, "sessions": [session.id for session in held]},
         )
     holding = live_on_vm(tx, vm=vm)
     if holding:
@@ -130,9 +149,11 @@ def move_to(
     now: datetime,
     owner: str = "",
     reason: str = "",
+    suspended_by: str = "",
 ) -> Session:
-    """Bring a session into ``state`` if it is in one of ``expected``; owner and reason are replaced.
+    """Bring a session into ``state`` if it is in one of ``expected``.
 
+    Owner, reason and the Watcher who suspended it are replaced; getting *active* counts as being used.
     Ending it (*closed*, *failed*) ends all grants and the suspend right with it.
 
     Raises:
@@ -142,12 +163,15 @@ def move_to(
     session = get(tx, session_id=session_id)
     allowed = session.state in expected and state in TRANSITIONS[session.state]
     moved = allowed and tx.execute(
-        "UPDATE sessions SET state = :state, changed_at = :at, owner = :owner, reason = :reason"
+        "UPDATE sessions SET state = :state, changed_at = :at, owner = :owner, reason = :reason,"
+        " suspended_by = :suspended_by, seen_at = CASE WHEN :active = 1 THEN :at ELSE seen_at END"
         " WHERE id = :id AND state = :seen",
         state=str(state),
         at=to_text(now),
         owner=owner,
         reason=reason,
+        suspended_by=suspended_by,
+        active=int(state is SessionState.ACTIVE),
         id=session_id,
         seen=str(session.state),
     )
@@ -193,4 +217,28 @@ def set_generation(tx: Tx, *, session_id: str, generation: int) -> Session:
     """
     require_live(tx, session_id=session_id, doing="set the generation of")
     tx.execute("UPDATE sessions SET generation = :number WHERE id = :id", number=generation, id=session_id)
+    return get(tx, session_id=session_id)
+
+
+def set_reason(tx: Tx, *, session_id: str, reason: str) -> Session:
+    """Note what stands in the way of using the session; an empty text if nothing does.
+
+    Raises:
+        NotFound: there is none of that id.
+        Conflict: it has ended.
+    """
+    require_live(tx, session_id=session_id, doing="note what is wrong with")
+    tx.execute("UPDATE sessions SET reason = :reason WHERE id = :id", reason=reason, id=session_id)
+    return get(tx, session_id=session_id)
+
+
+def set_seen(tx: Tx, *, session_id: str, now: datetime) -> Session:
+    """Note that the session is being used now.
+
+    Raises:
+        NotFound: there is none of that id.
+        Conflict: it has ended.
+    """
+    require_live(tx, session_id=session_id, doing="touch")
+    tx.execute("UPDATE sessions SET seen_at = :at WHERE id = :id", at=to_text(now), id=session_id)
     return get(tx, session_id=session_id)

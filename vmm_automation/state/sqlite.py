@@ -1,11 +1,12 @@
 """The default state engine: one SQLite file that several processes of one controller share.
 
 On disk: ``state.db`` (0600, in a directory that only its owner writes) with ``state.db-wal`` and
-``state.db-shm`` beside it. Write-ahead log with ``synchronous=FULL``: a committed transaction survives
-a power cut, one that was under way when its process died leaves no trace. Any number of readers and
-one writer at a time; a writer waits up to 30 seconds for its turn. Threads may share a store, each
-works on a connection of its own. A process closes its stores before it forks, and the child opens its
-own: SQLite's locks do not pass a fork. Not promised: use over a network file system.
+``state.db-shm`` beside it. A new file gets its name when all tables are in it. Write-ahead log with
+``synchronous=FULL``: a committed transaction survives a power cut, one that was under way when its process
+died leaves no trace. Any number of readers and one writer at a time; a writer waits up to 30 seconds for
+its turn. Threads may share a store, each works on a connection of its own. A process closes its stores
+before it forks, and the child opens its own: SQLite's locks do not pass a fork. A network file system is
+refused: they do not hold there either.
 """
 
 from __future__ import annotations
@@ -13,24 +14,21 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
-from vmm_automation.errors import DiskFull, RuleBroken, StateUnusable, Timeout, VmmError
+from vmm_automation.errors import StateUnusable
 from vmm_automation.state import private_file, schema
+from vmm_automation.state.seen_rows import SeenRows
+from vmm_automation.state.sqlite_failures import BUSY_TIMEOUT_S, in_our_words, tell
 
 if TYPE_CHECKING:
     from vmm_automation.state.store import Row, SchemaTx, Snapshot, Value
 
-BUSY_TIMEOUT_S = 30.0
-_RETRY_S = 0.01
 _APPLICATION_ID = 0x564D4D31  # "VMM1": tells our file from another program's SQLite file
 _IDENTITY = "INTEGER PRIMARY KEY AUTOINCREMENT"
-
-_T = TypeVar("_T")
 
 
 class SqliteStore:
@@ -113,7 +111,7 @@ class SqliteStore:
         """See :meth:`vmm_automation.state.store.Engine.copy_to`: SQLite's online backup."""
         from vmm_automation.state import sqlite_upkeep
 
-        with _in_our_words(path):
+        with in_our_words(path):
             sqlite_upkeep.copy(self._connection(), path)
         return True
 
@@ -137,11 +135,16 @@ class SqliteStore:
 
 
 def _connect(path: Path, *, migrate: bool = True) -> sqlite3.Connection:
-    private_file.prepare(path)
+    if not private_file.found(path):
+        private_file.create(path, fill=lambda new: _fill(new, known_as=path))
     try:
         # closed by close(), which may run in another thread than the one that works on it
         connection = sqlite3.connect(
-            path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+            f"{path.absolute().as_uri()}?mode=rw",  # never makes a file
+            uri=True,
+            timeout=BUSY_TIMEOUT_S,
+            isolation_level=None,
+            check_same_thread=False,
         )
     except sqlite3.Error as failed:
         raise StateUnusable(
@@ -152,12 +155,19 @@ def _connect(path: Path, *, migrate: bool = True) -> sqlite3.Connection:
         tx.execute("PRAGMA foreign_keys = ON")
         tx.execute("PRAGMA synchronous = FULL")
         if _version(tx) < schema.VERSION and migrate:
-            _use_write_ahead_log(tx)
             _migrate(tx)
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def _fill(new: Path, *, known_as: Path) -> None:
+    with closing(sqlite3.connect(new, isolation_level=None)) as connection:
+        tx = _SqliteTx(connection, known_as)
+        tx.execute("PRAGMA synchronous = OFF")  # written to the disk at once, before it gets its name
+        tx.execute("PRAGMA journal_mode = WAL")
+        _migrate(tx)
 
 
 @contextmanager
@@ -192,25 +202,10 @@ def _version(tx: _SqliteTx) -> int:
     return version
 
 
-def _use_write_ahead_log(tx: _SqliteTx) -> None:
-    # SQLite does not wait for this lock by itself: two processes may both create the file
-    deadline = time.monotonic() + BUSY_TIMEOUT_S
-    while True:
-        try:
-            tx.execute("PRAGMA journal_mode = WAL")
-            return
-        except Timeout:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(_RETRY_S)
-
-
 def _migrate(tx: _SqliteTx) -> None:
     with _block(tx, begin="BEGIN IMMEDIATE", end="COMMIT"):
         version = _version(tx)  # again: another process may have been faster
-        for statements in schema.MIGRATIONS[version:]:
-            for statement in statements:
-                tx.define(statement)
+        schema.bring_up(tx.define, version=version)
         tx.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
         tx.execute(f"PRAGMA user_version = {schema.VERSION}")
 
@@ -221,16 +216,25 @@ class _SqliteTx:
     def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
         self.connection = connection
         self.path = path
+        self._seen = SeenRows()
 
     def execute(self, sql: str, /, **values: Value) -> int:
-        return self._run(sql, values, lambda cursor: cursor.rowcount)
+        self._seen.forget(sql)
+        return self._run(sql, values).rowcount
 
     def one(self, sql: str, /, **values: Value) -> Row | None:
         rows = self.all(sql, **values)
         return rows[0] if rows else None
 
     def all(self, sql: str, /, **values: Value) -> list[Row]:
-        return self._run(sql, values, _rows)
+        rows = self._seen.get(sql, values)
+        if rows is None:
+            try:
+                rows = _rows(self._run(sql, values))
+            except sqlite3.Error as failed:  # met while the rows were fetched
+                tell(failed, self.path)
+            self._seen.keep(sql, values, rows)
+        return rows
 
     def define(self, statement: str, /) -> None:
         self.execute(statement.replace(schema.IDENTITY, _IDENTITY))
@@ -239,56 +243,16 @@ class _SqliteTx:
         """SQLite does so by itself."""
 
     def number(self, sql: str) -> int:
-        return int(self._run(sql, {}, lambda cursor: cursor.fetchone()[0]))
+        (row,) = self.all(sql)
+        return int(next(iter(row.values())))
 
-    def _run(self, sql: str, values: dict[str, Value], take: Callable[[sqlite3.Cursor], _T]) -> _T:
-        with _in_our_words(self.path):
-            return take(self.connection.execute(sql, values))
-
-
-@contextmanager
-def _in_our_words(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.Error as failed:
-        known = _translated(failed, path)
-        if known is None:  # a mistake in our own SQL: not for a person to mend
-            raise
-        raise known from failed
+    def _run(self, sql: str, values: dict[str, Value]) -> sqlite3.Cursor:
+        try:
+            return self.connection.execute(sql, values)
+        except sqlite3.Error as failed:
+            tell(failed, self.path)
 
 
 def _rows(cursor: sqlite3.Cursor) -> list[Row]:
     names = [column[0] for column in cursor.description]
     return [dict(zip(names, values, strict=True)) for values in cursor.fetchall()]
-
-
-def _translated(failed: sqlite3.Error, path: Path) -> VmmError | None:
-    code = getattr(failed, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
-    details: dict[str, Any] = {"path": str(path), "sqlite": str(failed)}
-    if isinstance(failed, sqlite3.IntegrityError):
-        return RuleBroken(f"Cannot write state file '{path}': {failed}", details=details)
-    if code == sqlite3.SQLITE_FULL or (code == sqlite3.SQLITE_IOERR and _no_space(path)):
-        return DiskFull(
-            f"Cannot write state file '{path}': no space left", hint=f"df -h {path.parent}", details=details
-        )
-    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-        return StateUnusable(
-            f"Cannot use state file '{path}': it is damaged ({failed})",
-            hint=f"mv {path} {path}.damaged",
-            details=details,
-        )
-    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-        return Timeout(
-            f"Cannot write state file '{path}': another process kept it locked for {BUSY_TIMEOUT_S:g} s",
-            hint=f"fuser -v {path}",
-            details=details,
-        )
-    if code in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_IOERR):
-        return StateUnusable(
-            f"Cannot use state file '{path}': {failed}", hint=f"ls -ld {path.parent} {path}", details=details
-        )
-    return None
-
-
-def _no_space(path: Path) -> bool:
-    return os.statvfs(path.parent).f_bavail == 0

@@ -18,6 +18,8 @@ from vmm_automation.state.session_rows import get, require_live
 from vmm_automation.state.store import Snapshot, Tx
 
 _COLUMNS = "session, holder, fence, acquired_at, expires_at"
+#: all columns: the audit entry of the same transaction asks for the same row (state/seen_rows.py)
+ONE_ROW = "SELECT * FROM suspend_rights WHERE session = :session"
 
 
 def acquire(tx: Tx, *, session: str, watcher: str, lease: timedelta, now: datetime) -> SuspendRight:
@@ -62,7 +64,7 @@ def release(tx: Tx, *, session: str, watcher: str, now: datetime) -> SuspendRigh
     if present.holder != watcher:
         doing = f"release the suspend right of session '{session}' for '{watcher}'"
         raise _not_holding(present, watcher=watcher, doing=doing, now=now)
-    grants.vacate_right(tx, session=session, holder=watcher)
+    grants.vacate_right(tx, session=session, holder=watcher, at=to_text(now))
     return show(tx, session=session, now=now)
 
 
@@ -132,7 +134,7 @@ def break_right(tx: Tx, *, session: str, actor: str, reason: str, now: datetime)
             details={"session": session, "actor": actor},
         )
     present = show(tx, session=session, now=now)
-    if not grants.vacate_right(tx, session=session, holder=present.holder or "-"):
+    if not grants.vacate_right(tx, session=session, holder=present.holder or "-", at=to_text(now)):
         raise Conflict(
             f"Cannot {doing}: nobody holds it",
             hint=f"vmm watcher lock show {session}",
@@ -143,15 +145,36 @@ def break_right(tx: Tx, *, session: str, actor: str, reason: str, now: datetime)
 
 def show(tx: Snapshot, *, session: str, now: datetime) -> SuspendRight:
     """Who holds the right at this moment; vacant if its end has passed or its holder lost the grant."""
-    row = tx.one(f"SELECT {_COLUMNS} FROM suspend_rights WHERE session = :session", session=session)  # noqa: S608 - a constant
+    row = tx.one(ONE_ROW, session=session)
     if row is None:
         return SuspendRight(session=session, holder="", fence=0, acquired_at="", expires_at="")
-    right = SuspendRight(**row)
+    right = SuspendRight(**{name: row[name] for name in _COLUMNS.split(", ")})
     if right.holder and right.expires_at > to_text(now):
         grant = grants.get_valid(tx, session=session, watcher=right.holder, now=now)
         if grant and Privilege.SUSPEND in grant.privileges:
             return right
     return SuspendRight(session=session, holder="", fence=right.fence, acquired_at="", expires_at="")
+
+
+def vacant_since(tx: Snapshot, *, session: str, now: datetime) -> str | None:
+    """When the last lease ended, by its end or before it; None while somebody holds the right.
+
+    An empty text where nobody ever held it, or that was not noted.
+    """
+    if show(tx, session=session, now=now).holder:
+        return None
+    query = "SELECT holder, expires_at, vacated_at FROM suspend_rights WHERE session = :session"
+    row = tx.one(query, session=session)
+    if row is None:
+        return ""
+    return str(min(row["expires_at"], to_text(now)) if row["holder"] else row["vacated_at"])
+
+
+def end_lease(tx: Tx, *, session: str, now: datetime) -> None:
+    """Write down that a lease whose end has passed is over; a clock that goes back does not revive it."""
+    row = tx.one("SELECT holder FROM suspend_rights WHERE session = :session", session=session)
+    if row and row["holder"] and not show(tx, session=session, now=now).holder:
+        grants.vacate_right(tx, session=session, holder=row["holder"], at=to_text(now))
 
 
 def check_holder(
@@ -185,7 +208,7 @@ def _write(tx: Tx, right: SuspendRight, *, seen_fence: int) -> None:
         f"INSERT INTO suspend_rights ({_COLUMNS})"  # noqa: S608 - a constant
         " VALUES (:session, :holder, :fence, :acquired_at, :expires_at)"
         " ON CONFLICT (session) DO UPDATE SET holder = excluded.holder, fence = excluded.fence,"
-        " acquired_at = excluded.acquired_at, expires_at = excluded.expires_at"
+        " acquired_at = excluded.acquired_at, expires_at = excluded.expires_at, vacated_at = ''"
         " WHERE suspend_rights.fence = :seen",
         session=right.session,
         holder=right.holder,
@@ -204,20 +227,25 @@ def _write(tx: Tx, right: SuspendRight, *, seen_fence: int) -> None:
 
 
 def _require_suspend(tx: Snapshot, *, session: str, watcher: str, doing: str, now: datetime) -> Grant:
-    grant = grants.get_valid(tx, session=session, watcher=watcher, now=now)
-    if grant and Privilege.SUSPEND in grant.privileges:
+    grant = grants.get_present(tx, session=session, watcher=watcher, now=now)
+    early = grant is not None and not grant.valid_at(to_text(now))
+    if grant and Privilege.SUSPEND in grant.privileges and not early:
         return grant
     target = f"session '{session}'" if doing != "acquire" else f"the suspend right of session '{session}'"
     lacks = "lacks the privilege 'suspend'" if grant else "has no valid grant on it"
-    mend = (
-        f"update {session} {watcher} --add suspend"
-        if grant
-        else f"assign {session} {watcher} --privilege suspend"
-    )
+    mend = f"assign {session} {watcher} --privilege suspend"
+    if grant and early:
+        lacks, mend = f"has a grant that starts only at {grant.starts_at}", f"list {session}"
+    elif grant:
+        mend = f"update {session} {watcher} --add suspend"
     raise NotPermitted(
         f"Cannot {doing} {target}: watcher '{watcher}' {lacks}",
         hint=f"vmm watcher {mend}",
-        details={"session": session, "watcher": watcher, "missing": "suspend" if grant else "grant"},
+        details={
+            "session": session,
+            "watcher": watcher,
+            "missing": "suspend" if grant and not early else "grant",
+        },
     )
 
 

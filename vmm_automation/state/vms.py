@@ -12,7 +12,7 @@ from datetime import datetime
 from vmm_automation.errors import Conflict
 from vmm_automation.model.times import to_text
 from vmm_automation.model.vm import VmCondition
-from vmm_automation.state import session_rows
+from vmm_automation.state import seats, session_rows
 from vmm_automation.state.store import Snapshot, Tx
 
 
@@ -51,6 +51,7 @@ def forget(tx: Tx, *, vm: str) -> None:
             hint=f"vmm session close {holding.id}",
             details={"vm": vm, "session": holding.id},
         )
+    seats.forget(tx, vm=vm)
     tx.execute("UPDATE vm_conditions SET condition = NULL, reason = '' WHERE vm = :vm", vm=vm)
 
 
@@ -80,3 +81,4 @@ def _mark(tx: Tx, *, vm: str, condition: VmCondition, reason: str, now: datetime
         changed_at=to_text(now),
         reason=reason,
     )
+    seats.set_free(tx, vm=vm, free=condition is VmCondition.CLEAN)

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from vmm_automation.ansible.action_base import VmmAction, text_list
-from vmm_automation.errors import UsageError, error_from_document
-from vmm_automation.operations import session, session_claim, suspension
+from vmm_automation.errors import Partial, UsageError, error_from_document
+from vmm_automation.operations import reconcile, session, session_claim, session_listing, suspension
 from vmm_automation.operations.context import Context
 
 _Step = Callable[[Context, dict[str, Any], bool], dict[str, Any]]
@@ -15,6 +15,10 @@ _Step = Callable[[Context, dict[str, Any], bool], dict[str, Any]]
 
 class ActionModule(VmmAction):
     """``vmm_session: {state: claimed, user: ada, ua: radicale, terminal: desktop}``."""
+
+    def needs_token(self, arguments: dict[str, Any]) -> bool:
+        """Suspending, resuming and closing may be a Watcher's."""
+        return arguments.get("state") in _BY_WATCHERS
 
     def perform(self, context: Context, arguments: dict[str, Any], *, check: bool) -> dict[str, Any]:
         """See :mod:`vmm_automation.operations.session`."""
@@ -24,10 +28,60 @@ class ActionModule(VmmAction):
         return _STEPS[state](context, arguments, check)
 
 
+def _reconciled(context: Context, arguments: dict[str, Any], check: bool) -> dict[str, Any]:
+    names = text_list(arguments.get("vms") or [], name="session_vms")
+    return reconcile.reconcile(context, vms=names, check=check)
+
+
+def _found(context: Context, arguments: dict[str, Any], check: bool) -> dict[str, Any]:
+    """The session and its VM, brought together; refused if there is no guest to do anything in."""
+    name = str(arguments["session"])
+    seen = reconcile.reconcile_session(context, name, check=check)
+    found = session.find(context, name)
+    reconcile.require_guest(found, seen, doing="reach")
+    return {"changed": False, "session": found.to_document()}
+
+
+def _reported(_context: Context, arguments: dict[str, Any], _check: bool) -> dict[str, Any]:
+    """Fail with what could not be reconciled, several as one; no change if there is nothing."""
+    failures = list(arguments.get("failures") or [])
+    for done in arguments.get("results") or []:
+        if error := done.get("vmm_error") or _crash(done):
+            failures.append({**done["item"], "error": error})
+    if not failures:
+        return {"changed": False}
+    if len(failures) == 1:
+        raise error_from_document(failures[0]["error"])
+    first = failures[0]
+    raise Partial(
+        f"{len(failures)} differences of sessions and VMs are left, first on '{first['vm']}': "
+        f"{first['error']['message']}",
+        hint=first["error"].get("hint") or "vmm reconcile",
+        details={"failures": failures},
+    )
+
+
+def _crash(done: dict[str, Any]) -> dict[str, Any]:
+    return {"message": str(done.get("msg")), "hint": "vmm reconcile"} if done.get("exception") else {}
+
+
 def _claimed(context: Context, arguments: dict[str, Any], check: bool) -> dict[str, Any]:
     port = int(arguments.get("port") or 0)
     session.require_port(port)
-    request = session_claim.Request(
+    return session_claim.claim(context, _request(arguments), check=check)
+
+
+def _selected(context: Context, arguments: dict[str, Any], _check: bool) -> dict[str, Any]:
+    return {"changed": False, "selection": session_claim.considered(context, _request(arguments))}
+
+
+def _explained(context: Context, arguments: dict[str, Any], _check: bool) -> dict[str, Any]:
+    found = session_listing.explanation(context.store, str(arguments["session"]), clock=context.clock)
+    return {"changed": False, "explanation": found}
+
+
+def _request(arguments: dict[str, Any]) -> session_claim.Request:
+    return session_claim.Request(
         user=str(arguments["user"]),
         ua=str(arguments["ua"]),
         terminal=arguments["terminal"],
@@ -35,7 +89,6 @@ def _claimed(context: Context, arguments: dict[str, Any], check: bool) -> dict[s
         vm=str(arguments.get("vm") or ""),
         avoid=text_list(arguments.get("avoid") or [], name="session_avoid"),
     )
-    return session_claim.claim(context, request, check=check)
 
 
 def _active(context: Context, arguments: dict[str, Any], check: bool) -> dict[str, Any]:
@@ -67,16 +120,20 @@ def _suspension(verb: str) -> _Step:
     return step
 
 
+_BY_WATCHERS = frozenset({"closing", "suspended", "resumed"})
 _STEPS: dict[str, _Step] = {
-    "reconciled": lambda context, _arguments, check: session.reconcile(context, check=check),
-    "found": lambda context, arguments, _check: {
-        "changed": False,
-        "session": session.find(context, str(arguments["session"])).to_document(),
-    },
+    "reconciled": _reconciled,
+    "found": _found,
+    "selected": _selected,
+    "explained": _explained,
     "claimed": _claimed,
     "active": _active,
     "abandoned": _abandoned,
     "failed": _failed,
+    "reported": _reported,
+    "touched": lambda context, arguments, check: session.touch(
+        context, str(arguments["session"]), check=check
+    ),
     "closing": lambda context, arguments, check: session.begin_close(
         context, str(arguments["session"]), discard=bool(arguments.get("discard", False)), check=check
     ),

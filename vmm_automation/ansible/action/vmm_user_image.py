@@ -21,6 +21,10 @@ class ActionModule(VmmAction):
             return session_guest.bring_up(context, guest, session)
         if state == "saved":
             return session_guest.save(context, guest, session, check=check)
+        if state == "ended":
+            return session_guest.end(context, guest, session, check=check)
+        if state == "restarted":
+            return session_guest.restart(context, guest, session, check=check)
         if state == "captured":
             return session_guest.capture(context, guest, session, check=check)
         if state == "restored":

@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 
-from tests.unit.sandbox_guest import SandboxGuest
+from tests.programs.sandbox_guest import SandboxGuest
 from vmm_automation.adapters.bundles import Bundle, build_bundle
 from vmm_automation.adapters.cached_files import sha256_of
 from vmm_automation.errors import ArtifactInvalid, Conflict, DiskFull, NotFound, TaskFailed
 from vmm_automation.model.ua import UaDefinition, UaVersion
 from vmm_automation.operations import ua, ua_scripts
+from vmm_automation.operations.ua_base_packages import base_package_status
 
 V1 = UaVersion("1.0", "archive")
 V2 = UaVersion("2.0", "archive")
@@ -258,9 +259,9 @@ def test_full_guest_disk_is_told_before_the_transfer(guest: SandboxGuest, files:
 
 def test_base_package_status_is_brought_once(guest: SandboxGuest, tmp_path: Path) -> None:
     """The base image's package list is read from a guest once, then comes from the controller."""
-    first = ua.base_package_status(guest, base_digest="abc", directory=tmp_path / "artifacts")
+    first = base_package_status(guest, base_digest="abc", directory=tmp_path / "artifacts")
     runs = len(guest.scripts)
-    assert ua.base_package_status(guest, base_digest="abc", directory=tmp_path / "artifacts") == first
+    assert base_package_status(guest, base_digest="abc", directory=tmp_path / "artifacts") == first
     assert len(guest.scripts) == runs
     assert first.read_text().startswith("Package: dpkg\n")
 

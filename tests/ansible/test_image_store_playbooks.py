@@ -1,0 +1,105 @@
+"""Stored user images by playbooks and by the command line: the doors agree; a second run changes nothing."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from vmm_automation.content import content_directory, playbooks
+from vmm_automation.images.borg import BorgStore, archive_name
+from vmm_automation.images.manifest import to_generation
+from vmm_automation.state import generations
+
+from ..fake_clock import FakeClock
+from ..made_site import MadeSite
+from ..programs.stored_images import make_tar, manifest_of
+
+WHOSE = {"image_store_user": "ann", "image_store_ua": "radicale"}
+
+
+def stored(site: MadeSite, place: Path, *, count: int) -> None:
+    images = BorgStore(site.home / "user_images" / "repository", key_file=site.home / "user_images" / "key")
+    for number in range(1, count + 1):
+        tar = make_tar(place / f"{number}.tar", {"s/a": b"%d" % number})
+        manifest = manifest_of(tar, number=number, clock=FakeClock())
+        archive = archive_name(user="ann", ua="radicale", number=number, session="s")
+        images.write(archive, tar=tar, manifest=manifest)
+        with site.store() as store, store.transaction() as tx:
+            generations.add(tx, generation=to_generation(manifest, archive), manifest=manifest)
+
+
+def play(site: MadeSite, name: str, *words: str, **variables: Any) -> tuple[int, str]:
+    """Run a playbook of the project by ansible-playbook; its status and output."""
+    done = subprocess.run(
+        [
+            str(Path(sys.executable).with_name("ansible-playbook")),
+            *("-i", str(site.inventory), str(playbooks()[name]), *words),
+            *("-e", json.dumps(variables)),
+        ],
+        capture_output=True,
+        check=False,
+        cwd=content_directory(),
+        env={**site.environment, "ANSIBLE_NOCOLOR": "1"},
+        text=True,
+        timeout=120,
+    )
+    return done.returncode, done.stdout
+
+
+def numbers(site: MadeSite) -> list[int]:
+    return [one["number"] for one in site.json("image", "list", "--user", "ann")[1]["result"]["generations"]]
+
+
+def test_generations_are_restored_verified_and_pruned_through_both_doors(
+    site: MadeSite, tmp_path: Path
+) -> None:
+    """A dry run tells of the change and makes none; the first run makes it, the second has nothing to do."""
+    stored(site, tmp_path / "tars", count=2)
+    for words, changed, left in (
+        (("--check",), 1, [1, 2]),
+        ((), 1, [1, 2, 3]),
+        ((), 0, [1, 2, 3]),
+    ):
+        status, told = play(site, "image_restore", *words, **WHOSE, image_store_generation=1)
+        assert (status, f"changed={changed}" in told, numbers(site)) == (0, True, left), told
+    status, told = play(site, "image_verify", image_store_all=True)
+    assert (status, "changed=0" in told) == (0, True), told
+    status, told = play(site, "image_prune", **WHOSE)
+    assert (status, "nothing says what to keep" in told) == (2, True), told
+    assert site.json("image", "pin", "ann", "radicale", "--generation", "1")[1]["changed"] is True
+    for words, changed, left in (
+        (("--check",), 1, [1, 2, 3]),
+        ((), 1, [1, 3]),
+        ((), 0, [1, 3]),
+    ):
+        status, told = play(site, "image_prune", *words, **WHOSE, image_store_keep_last=1)
+        assert (status, f"changed={changed}" in told, numbers(site)) == (0, True, left), told
+    planned = site.json("image", "prune", "--keep-last", "1", "--check")[1]
+    assert (planned["changed"], planned["result"]["images"][0]["kept"]) == (
+        False,
+        {"1": "pinned", "3": "newest"},
+    )
+    assert "good" in site.vmm("image", "verify", "ann", "radicale").stdout
+    assert site.json("image", "diff", "ann", "radicale", "--from", "1", "--to", "3")[1]["result"]["layers"][
+        "settings"
+    ] == {"added": [], "changed": [], "removed": []}
+
+
+def test_damage_is_a_failed_task_and_an_exit_status(site: MadeSite, tmp_path: Path) -> None:
+    """Both doors name the class; repair marks the loss, once; deleting needs a word and an older one."""
+    stored(site, tmp_path / "tars", count=1)
+    images = BorgStore(site.home / "user_images" / "repository", key_file=site.home / "user_images" / "key")
+    images.delete(images.archives()[0])
+    status, document = site.json("image", "verify")
+    assert (status, document["error"]["class"]) == (9, "ImageDamaged")
+    assert document["error"]["details"]["generations"][0]["status"] == "missing"
+    status, told = play(site, "image_verify")
+    assert (status, "ImageDamaged" in told) == (2, True), told
+    assert [site.json("image", "repair")[1]["changed"] for _ in range(2)] == [True, False]
+    assert "missing" in site.vmm("image", "list").stdout
+    assert site.vmm("image", "delete", "ann", "radicale", "--generation", "1").returncode == 2
+    assert site.vmm("image", "delete", "ann", "radicale", "--generation", "1", "--yes").returncode == 5
+    assert site.vmm("image", "list", "--orphaned").stdout == "No orphaned saves.\n"

@@ -1,0 +1,208 @@
+"""``vmm image``: what is done with stored generations, without any guest."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import click
+
+from vmm_automation.cli.door import Door, Reply, operation, table
+from vmm_automation.cli.durations import Duration
+
+#: its members become members of ``vmm image``
+command = click.Group("image")
+_user = click.argument("user")
+_ua = click.argument("ua")
+_NUMBER = click.IntRange(1)
+_generation = click.option("--generation", type=_NUMBER, required=True, help="Its number.")
+_ORPHAN = "The archive of a save that was kept aside, instead; see `vmm image list --orphaned`."
+
+
+@operation(command, "verify")
+@click.argument("user", default="")
+@click.argument("ua", default="")
+@click.option("--generation", type=_NUMBER, help="Its number; the newest if left out.")
+@click.option(
+    "--all", "every", is_flag=True, help="Every generation, not only the newest of each user and UA."
+)
+def verify(door: Door, user: str, ua: str, generation: int | None, every: bool) -> Reply:
+    """Read generations whole and compare every file's digest; a damaged or missing one ends with status 9.
+
+    Example: vmm image verify --all
+    """
+    from vmm_automation.operations.image_store import verify
+
+    result = verify(door.context, user=user, ua=ua, number=generation or 0, every=every)
+    keys = ("user", "ua", "number", "file_count", "size", "status")
+    rows = [[one[key] for key in keys] for one in result["generations"]]
+    headings = ("USER", "UA", "GENERATION", "PATHS", "BYTES", "STATUS")
+    return Reply(result, table(headings, rows, empty="No user images."))
+
+
+@operation(command, "diff")
+@_user
+@_ua
+@click.option("--from", "old", type=_NUMBER, required=True, help="The number of the one generation.")
+@click.option("--to", "new", type=_NUMBER, required=True, help="The number of the other.")
+def diff(door: Door, user: str, ua: str, old: int, new: int) -> Reply:
+    """Show the paths that one generation adds to, changes in or removes from another, by layer.
+
+    Example: vmm image diff ada radicale --from 2 --to 3
+    """
+    from vmm_automation.operations.image_store import difference
+
+    result = difference(door.context, user=user, ua=ua, old=old, new=new)
+    rows = [
+        (layer, kind, path)
+        for layer, kinds in result["layers"].items()
+        for kind, paths in kinds.items()
+        for path in paths
+    ]
+    return Reply(result, table(("LAYER", "CHANGE", "PATH"), rows, empty="They hold the same."))
+
+
+@operation(command, "restore", changes=True)
+@_user
+@_ua
+@click.option("--generation", type=_NUMBER, help="The number of the generation to go back to.")
+@click.option("--orphan", default="", metavar="ARCHIVE", help=_ORPHAN)
+@click.option("--reason", default="", help="Why; kept with the new generation.")
+def restore(door: Door, user: str, ua: str, generation: int | None, orphan: str, reason: str) -> Reply:
+    """Make a generation the newest again, as a new one; the user's next session starts from it.
+
+    Example: vmm image restore ada radicale --generation 3 --reason "ticket 4711"
+    """
+    from vmm_automation.operations.image_store import restore
+
+    wanted: dict[str, Any] = {"number": generation or 0, "orphan": orphan, "reason": reason}
+    result = restore(door.context, user=user, ua=ua, **wanted, check=door.check)
+    text = f"Generation {result['generation']['number']} is the newest of user '{user}', UA '{ua}'"
+    return Reply(result, text, changed=result["changed"])
+
+
+@operation(command, "pin", changes=True)
+@_user
+@_ua
+@_generation
+def pin(door: Door, user: str, ua: str, generation: int) -> Reply:
+    """Keep a generation whatever a retention says.
+
+    Example: vmm image pin ada radicale --generation 3
+    """
+    return _pinned(door, user, ua, generation, pinned=True)
+
+
+@operation(command, "unpin", changes=True)
+@_user
+@_ua
+@_generation
+def unpin(door: Door, user: str, ua: str, generation: int) -> Reply:
+    """Leave a generation to the retention again.
+
+    Example: vmm image unpin ada radicale --generation 3
+    """
+    return _pinned(door, user, ua, generation, pinned=False)
+
+
+@operation(command, "prune", changes=True)
+@click.argument("user", default="")
+@click.argument("ua", default="")
+@click.option("--keep-last", type=click.IntRange(0), default=0, help="That many newest.")
+@click.option("--keep-daily", type=click.IntRange(0), default=0, help="The newest of that many days.")
+@click.option("--keep-weekly", type=click.IntRange(0), default=0, help="The newest of that many weeks.")
+@click.option("--within", type=Duration(), default=timedelta(), help="All that are not older, such as 14d.")
+def prune(door: Door, user: str, ua: str, within: timedelta, **keep: int) -> Reply:
+    """Delete the generations that no rule keeps; never a pinned one, the newest, or the newest good one.
+
+    Example: vmm image prune --keep-last 5 --keep-daily 7 --keep-weekly 4
+    """
+    from vmm_automation.model.retention import Retention
+    from vmm_automation.operations.image_upkeep import prune
+
+    rules = {name.removeprefix("keep_"): count for name, count in keep.items()}
+    retention = Retention(**rules, within=within)
+    result = prune(door.context, retention=retention, user=user, ua=ua, check=door.check)
+    rows = [(one["user"], one["ua"], len(one["kept"]), len(one["pruned"])) for one in result["images"]]
+    text = table(("USER", "UA", "KEPT", "PRUNED"), rows, empty="No user images.")
+    return Reply(result, text, changed=result["changed"])
+
+
+@operation(command, "delete", changes=True)
+@_user
+@_ua
+@click.option("--generation", type=_NUMBER, help="Its number.")
+@click.option("--orphan", default="", metavar="ARCHIVE", help=_ORPHAN)
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def delete(door: Door, user: str, ua: str, generation: int | None, orphan: str, yes: bool) -> Reply:
+    """Delete one generation that is neither the newest nor pinned, or one save that was kept aside.
+
+    Example: vmm image delete ada radicale --generation 3 --yes
+    """
+    from vmm_automation.operations.image_store import delete
+
+    door.confirm(f"Delete data of user '{user}', UA '{ua}', for good?", yes=yes)
+    result = delete(door.context, user=user, ua=ua, number=generation or 0, orphan=orphan, check=door.check)
+    return Reply(result, f"'{result['deleted']}' is deleted", changed=True)
+
+
+@operation(command, "repair", changes=True)
+@click.option("--yes", is_flag=True, help="Delete the archives that no generation names.")
+@click.option(
+    "--recent", type=Duration(), default="1h", help="Leave those that were stored within this time."
+)
+def repair(door: Door, yes: bool, recent: timedelta) -> Reply:
+    """Mark generations whose archive is missing, and list archives that no generation names.
+
+    Example: vmm image repair --yes
+    """
+    from vmm_automation.operations.image_upkeep import repair
+
+    result = repair(door.context, remove=yes, recent=recent, check=door.check)
+    counts = {key: len(result[key]) for key in ("missing", "found_again", "unnamed", "removed")}
+    rows = [(key.replace("_", " "), count) for key, count in counts.items()]
+    return Reply(result, table(("WHAT", "HOW MANY"), rows, empty=""), changed=result["changed"])
+
+
+@operation(command, "export")
+@_user
+@_ua
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--generation", type=_NUMBER, help="Its number; the newest if left out.")
+def export(door: Door, user: str, ua: str, file: Path, generation: int | None) -> Reply:
+    """Write a generation as one new .vmmimage file, which tar and zstd can open; it is not encrypted.
+
+    Example: vmm image export ada radicale ada-radicale.vmmimage
+    """
+    from vmm_automation.operations.image_file import export
+
+    result = export(door.context, user=user, ua=ua, target=file.absolute(), number=generation or 0)
+    return Reply(
+        result, f"Generation {result['generation']['number']} is in '{result['path']}'", changed=True
+    )
+
+
+@operation(command, "import", changes=True)
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option(
+    "--key", type=click.Path(path_type=Path), help="The key of the store that it was exported from."
+)
+def import_(door: Door, file: Path, key: Path | None) -> Reply:
+    """Make the content of a .vmmimage file the newest generation of its user, after all of it is proven.
+
+    Example: vmm image import ada-radicale.vmmimage
+    """
+    from vmm_automation.operations.image_file import import_
+
+    result = import_(door.context, source=file.absolute(), key_file=key, check=door.check)
+    number = result["generation"]["number"]
+    return Reply(result, f"Its content is generation {number}", changed=result["changed"])
+
+
+def _pinned(door: Door, user: str, ua: str, generation: int, *, pinned: bool) -> Reply:
+    from vmm_automation.operations.image_store import pin
+
+    result = pin(door.context, user=user, ua=ua, number=generation, pinned=pinned, check=door.check)
+    word = "pinned" if pinned else "not pinned"
+    return Reply(result, f"Generation {generation} is {word}", changed=result["changed"])

@@ -1,0 +1,97 @@
+"""One generation as one file: exported, and imported after all of it is proven."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from vmm_automation.errors import ArtifactInvalid
+from vmm_automation.images import bundle
+from vmm_automation.images.borg import archive_name
+from vmm_automation.images.manifest import to_generation
+from vmm_automation.model.image import Generation, Manifest
+from vmm_automation.operations.context import Context
+from vmm_automation.operations.entries import image_change
+from vmm_automation.operations.image_store import check_names, spool
+from vmm_automation.state import generation_marks, generations
+
+_IMPORTED = "imported"
+
+
+def export(context: Context, *, user: str, ua: str, target: Path, number: int = 0) -> dict[str, Any]:
+    """Write a generation (0: the newest), read whole and proven, as a new file.
+
+    Raises:
+        NotFound: there is no such generation, or no such directory.
+        Conflict: there is something of that name already.
+        ArtifactInvalid: the stored generation is damaged.
+    """
+    check_names(user=user, ua=ua)
+    with context.store.reading() as tx:
+        wanted = generations.get(tx, user=user, ua=ua, number=number or None)
+        recorded = generations.get_manifest(tx, user=user, ua=ua, number=wanted.number)
+    with spool(context) as private:
+        tar, stored = context.images.read(wanted.archive, into=private / "stored")
+        if stored.files != recorded.files:
+            raise ArtifactInvalid(
+                f"Generation {wanted.number} of user '{user}', UA '{ua}' is not what was recorded",
+                hint=f"vmm image verify {user} {ua} --generation {wanted.number}",
+                details={"archive": wanted.archive},
+            )
+        bundle.write(target, tar=tar, manifest=recorded, key_file=context.image_key, spool=private)
+    return {"changed": True, "generation": wanted.to_document(), "path": str(target)}
+
+
+def import_(
+    context: Context, *, source: Path, key_file: Path | None = None, check: bool = False
+) -> dict[str, Any]:
+    """Make a file's content the newest generation of its user and UA; nothing where it is that already.
+
+    ``key_file`` is the key of the image store that the file was exported from, unless it is this one's.
+
+    Raises:
+        NotFound: there is no such file.
+        ArtifactInvalid: it is no such file, was cut or altered, or is signed with another key.
+        Conflict: a session of that user and UA is running, whose end would overwrite it.
+    """
+    with spool(context) as private:
+        tar, manifest = bundle.read(source, key_file=key_file or context.image_key, spool=private)
+        check_names(user=manifest.user, ua=manifest.ua)
+        generation, manifest, newest = _next(context, manifest)
+        if newest and newest.root_digest == manifest.root_digest:
+            return {"changed": False, "generation": newest.to_document()}
+        if not check:
+            context.images.write(generation.archive, tar=tar, manifest=manifest)
+        return {"changed": True, "generation": _record(context, generation, manifest, check=check)}
+
+
+def _next(context: Context, manifest: Manifest) -> tuple[Generation, Manifest, Generation | None]:
+    """The generation that an import would be, checked before anything is stored."""
+    of = {"user": manifest.user, "ua": manifest.ua}
+    with context.store.reading() as tx:
+        number, newest = generations.next_number(tx, **of), generations.newest(tx, **of)
+        mine = replace(
+            manifest,
+            generation=number,
+            parent=number - 1,
+            session="",
+            fence=generations.newest_fence(tx, **of),
+        )
+        archive = archive_name(**of, number=number, session=_IMPORTED)
+        generation = to_generation(mine, archive)
+        generations.require_addable(tx, generation=generation)
+    origin = f"imported: it was generation {manifest.generation}, captured {manifest.captured_at}"
+    return replace(generation, reason=origin), mine, newest
+
+
+def _record(context: Context, generation: Generation, manifest: Manifest, *, check: bool) -> dict[str, Any]:
+    of = {"user": generation.user, "ua": generation.ua}
+    with (
+        context.store.transaction(keep=not check) as tx,
+        image_change(tx, context, **of, action="image.import", now=context.clock.now()) as result,
+    ):
+        generations.add(tx, generation=generation, manifest=manifest)
+        generation_marks.set_reason(tx, **of, number=generation.number, reason=generation.reason)
+        result |= {"number": generation.number, "digest": generation.root_digest, "reason": generation.reason}
+    return generation.to_document()

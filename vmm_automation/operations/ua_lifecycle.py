@@ -1,0 +1,99 @@
+"""The steps of a UA's life on a VM one by one: delivered, activated, deactivated, back to what was before."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from vmm_automation.errors import Conflict, NotFound, VmmError
+from vmm_automation.operations import ua, ua_notes
+from vmm_automation.operations.context import Context
+from vmm_automation.operations.deployment import bundle_for, per_vm, require_unused
+from vmm_automation.ports import Guest
+from vmm_automation.state import ledger
+
+
+def delivered(
+    context: Context, guest: Guest, *, ua_id: str, version: str = "", check: bool = False
+) -> dict[str, Any]:
+    """Bring a version to a guest beside what is there; which one is active stays as it is.
+
+    Raises:
+        Conflict: it is the active version, with other content, and a session uses it.
+    """
+    definition = context.site.ua(ua_id)
+    wanted = definition.version(version or None)
+    bundle = bundle_for(context, definition, wanted, guest=guest)
+    there = ua.read_status(guest).ua(ua_id)
+    if there.active == wanted.version and there.versions.get(wanted.version) != bundle.digest:
+        require_unused(context, guest, ua_id=ua_id, verb="deliver")
+    done = ua.install(
+        guest, definition=definition, version=wanted, bundle=bundle, check=check, activate=False
+    )
+    if not check:
+        ua_notes.delivered(context, guest, ua_id=ua_id, version=wanted.version, digest=bundle.digest)
+    return per_vm(guest, done)
+
+
+def activated(
+    context: Context, guest: Guest, *, ua_id: str, version: str = "", check: bool = False
+) -> dict[str, Any]:
+    """Make a version the active one that is delivered already (the newest of the site, if none is named).
+
+    Raises:
+        NotFound: it is not delivered there.
+        Conflict: a session uses the UA there.
+    """
+    wanted = version or context.site.ua(ua_id).version().version
+    return _switched(context, guest, ua_id=ua_id, version=wanted, verb="activate", check=check)
+
+
+def deactivated(context: Context, guest: Guest, *, ua_id: str, check: bool = False) -> dict[str, Any]:
+    """Leave no version active on a guest; what is delivered stays.
+
+    Raises:
+        Conflict: a session uses the UA there.
+    """
+    require_unused(context, guest, ua_id=ua_id, verb="deactivate")
+    done = ua.deactivate(guest, ua=ua_id, check=check)
+    if not check:
+        ua_notes.inactive(context, guest, ua_id=ua_id)
+    return per_vm(guest, done)
+
+
+def rolled_back(context: Context, guest: Guest, *, ua_id: str, check: bool = False) -> dict[str, Any]:
+    """Go back to the version that was active before, by the ledger; asked again, nothing more is done.
+
+    Raises:
+        NotFound: no other version was active there before, or it is not delivered any more.
+        Conflict: a session uses the UA there.
+    """
+    with context.store.reading() as tx:
+        target = ledger.way_back(tx, vm=guest.name, ua=ua_id)
+        now_active = ledger.active_versions(tx).get(guest.name, {}).get(ua_id, "")
+    if target is None:
+        raise NotFound(
+            f"Cannot roll back UA '{ua_id}' on VM '{guest.name}': no other version was active there before",
+            hint=f"vmm ua status {ua_id} --vm {guest.name}",
+            details={"host": guest.name, "ua": ua_id},
+        )
+    reason = target.reason if target.version == now_active else f"{ledger.RETURNED}{now_active or 'none'}"
+    return _switched(
+        context, guest, ua_id=ua_id, version=target.version, verb="roll back", check=check, reason=reason
+    )
+
+
+def _switched(
+    context: Context, guest: Guest, *, ua_id: str, version: str, verb: str, check: bool, reason: str = ""
+) -> dict[str, Any]:
+    require_unused(context, guest, ua_id=ua_id, verb=verb)
+    definition = context.site.ua(ua_id)
+    try:
+        probe = not reason  # a way back is not tried out: there is nothing better to return to
+        done = ua.activate(guest, definition=definition, version=version, check=check, probe=probe)
+    except VmmError as failure:
+        if not check and not isinstance(failure, Conflict | NotFound):
+            ua_notes.failed(context, guest, ua_id=ua_id, version=version, failure=failure)
+        raise
+    if not check:
+        ua_notes.active(context, guest, ua_id=ua_id, version=version, reason=reason)
+    return per_vm(guest, done)

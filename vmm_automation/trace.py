@@ -1,0 +1,81 @@
+"""Named places between two steps that are not one: there a test can kill a process, or hold it.
+
+An action of several steps may be cut off between any two of them, and what comes next must cope. So each such
+place has a name in :data:`POINTS` and one call of :func:`point`. In daily use a call compares two texts.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Final
+
+#: each name, and what has been done when a process comes to it
+POINTS: Final[dict[str, str]] = {
+    "audit.appended": "a change and its entry are written; their transaction is not committed",
+    "session.claim.recorded": "the seat is taken; nothing was begun on the VM",
+    "session.activate.forwarded": "the port leads to the guest; the state does not know it",
+    "session.activate.answered": "the UA answers; the session still counts as starting",
+    "session.activate.recorded": "the session is active",
+    "session.abandon.dropped": "the forwards of a session to be given up are gone",
+    "session.abandon.recorded": "the session has failed; its VM is dirty",
+    "session.close.recorded": "the session is closing; its forward is there, its guest may be paused",
+    "session.close.unreachable": "the forward of a closing session is gone; its guest may be paused",
+    "session.close.out_of_use": "the guest of a closing session runs, and nobody reaches it",
+    "session.release.recorded": "the session is closed, its seat free",
+    "session.switch.recorded": "to suspend or to resume is intended; the VM was not asked yet",
+    "session.switch.followed": "the VM was paused or resumed; whether that is still wanted was not asked",
+    "session.switch.acted": "the VM is as intended",
+    "session.lease_end.recorded": "a session is to go on, its lease is over; its VM was not asked yet",
+    "reconcile.planned": "state and VMs were compared; nothing was done",
+    "reconcile.acted": "a VM was brought to what the state wants; no entry tells of it",
+    "reconcile.noted": "one finding was dealt with, and an entry tells of it",
+    "reconcile.marked": "it is noted that the VM was started anew; its forward is not there yet",
+    "reconcile.forwarded": "the forward of a VM started anew is there; the state may have an old port",
+    "image.capture.fetched": "the user's data is on the controller, not in the image store",
+    "image.capture.stored": "the archive is in the image store; no row names it",
+    "image.capture.recorded": "the generation is recorded",
+    "image.deploy.read": "the generation lies on the controller",
+    "image.deploy.sent": "it lies in the guest, packed",
+    "image.deploy.unpacked": "the guest has the user's data; no entry tells of it",
+    "image.deploy.recorded": "an entry tells of the deployment",
+    "image.clean.cleaned": "nothing of the user is left in the guest; the VM still counts as dirty",
+    "image.clean.recorded": "the VM counts as clean",
+    "vm.create.disk": "the overlay of a new VM is there, nothing else",
+    "vm.create.seed": "the seed of a new VM is there, no domain",
+    "vm.create.defined": "the domain is defined, not started",
+    "vm.create.answers": "the new VM answers; it does not count as clean",
+    "vm.create.recorded": "the new VM counts as clean",
+    "vm.boot.started": "the domain was started; nothing has answered",
+    "vm.remove.destroyed": "the power of a VM is cut; its domain is defined",
+    "vm.remove.undefined": "the domain is gone, its files are not",
+    "vm.remove.removed": "domain and files are gone; the state still knows the VM",
+    "vm.delete.recorded": "the state has forgotten the VM",
+    "ua.install.sent": "the bundle lies in the guest, packed",
+    "ua.install.activated": "the version is active in the guest; the ledger does not say so",
+    "ua.install.recorded": "the ledger says that the version is active",
+    "state.migrate.defined": "the newer tables are made; their transaction is not committed",
+    "state.import.replaced": "all rows of an export are in; their transaction is not committed",
+    "state.file.written": "a backup or export is complete under its temporary name",
+    "state.file.named": "a backup or export has its name; its directory is not on the disk",
+}
+_KILL: Final = os.environ.get("VMM_TRACE_KILL", "")
+_PAUSE, _, _FLAG = os.environ.get("VMM_TRACE_PAUSE", "").partition(":")
+_POLL_S: Final = 0.02
+
+
+def point(name: str) -> None:
+    """Go on, unless a test wants something here.
+
+    ``VMM_TRACE_KILL=NAME`` kills this process at the point of that name, as a power cut would.
+    ``VMM_TRACE_PAUSE=NAME:FILE`` makes FILE and waits there until somebody removes it.
+    """
+    if name == _KILL:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if name == _PAUSE:
+        flag = Path(_FLAG)
+        flag.touch()
+        while flag.exists():
+            time.sleep(_POLL_S)
