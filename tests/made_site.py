@@ -98,23 +98,29 @@ class MadeSite:
 
 
 def make_site(
-    place: Path, *, running: Mapping[str, int] | Sequence[str] = (), base_digest: str = "0" * 64
+    place: Path,
+    *,
+    running: Mapping[str, int] | Sequence[str] = (),
+    base_digest: str = "0" * 64,
+    made_from: str = "",
 ) -> MadeSite:
-    """A copy of the project's site, with VMs that the test driver calls running (name: SSH port)."""
+    """A copy of the project's site, with VMs that the test driver calls running (name: SSH port).
+
+    ``made_from``: the home that their domains are noted to be made from.
+    """
     directory, home = place / "site", place / "home"
     shutil.copytree(default_site(), directory)
     ports = dict(running) if isinstance(running, Mapping) else dict.fromkeys(running, 1)
     node = place / "node.xml"
-    node.write_text(
-        f"<node>{''.join(_domain(name, port, base_digest) for name, port in ports.items())}</node>"
-    )
+    domains = "".join(_domain(name, port, base_digest, made_from) for name, port in ports.items())
+    node.write_text(f"<node>{domains}</node>")
     uri = f"test://{node}" if ports else "test:///default"
     (directory / "site.yml").write_text(f"name: {NAME}\nuri: {uri}\n")
     home.mkdir(mode=0o700)
     return MadeSite(directory, home)
 
 
-def _domain(name: str, port: int, base_digest: str) -> str:
+def _domain(name: str, port: int, base_digest: str, home: str) -> str:
     record = VmRecord(
         site=NAME,
         name=name,
@@ -125,6 +131,7 @@ def _domain(name: str, port: int, base_digest: str) -> str:
         created_at="2026-01-31T12:00:00.000000Z",
         ready=True,
         protocols=("http",),
+        home=home,
     )
     metadata = record_xml(record).replace("<vm ", f'<vmm:vm xmlns:vmm="{NAMESPACE}" ')
     return (

@@ -185,3 +185,16 @@ def test_vm_that_cannot_be_cleaned_holds_up_no_one(tmp_path: Path) -> None:
     code, document = site.json("session", "open", "--user", "ann", "--ua", "radicale")
     assert (code, document["error"]["class"]) == (7, "NoVmFits")
     assert document["error"]["details"]["rejected"][0]["filter"] == "clean"
+
+
+def test_vm_made_from_another_home_is_neither_listed_nor_touched(tmp_path: Path) -> None:
+    """Keys and disks of such a VM are in that home: the answer names it. Tried: create, stop and delete."""
+    site = make_site(tmp_path, running=["vm-1"], made_from="/var/tmp/other")
+    assert site.json("vm", "list")[1]["result"]["vms"] == []
+    for words in (("create", "vm-1"), ("stop", "vm-1"), ("show", "vm-1")):
+        status, document = site.json("vm", *words)
+        error = document["error"]
+        assert (status, error["class"], error["details"]["home"]) == (5, "Conflict", "/var/tmp/other"), words
+        assert error["hint"] == "VMM_HOME=/var/tmp/other vmm vm show vm-1"
+    status, document = site.json("vm", "delete", "vm-1", "--yes")
+    assert (status, document["error"]["class"]) == (5, "Conflict")

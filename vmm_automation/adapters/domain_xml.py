@@ -37,6 +37,7 @@ class VmRecord:
     ready: bool = False
     features: tuple[str, ...] = ()
     protocols: tuple[str, ...] = ()
+    home: str = ""
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,7 @@ def parse_record(xml: str) -> VmRecord:
         host_key=element.attrib["host_key"],
         created_at=element.attrib["created_at"],
         ready=element.get("ready") == "yes",
+        home=element.get("home", ""),
         **words,
     )
 
@@ -144,6 +146,7 @@ def _record_element(record: VmRecord) -> ET.Element:
             "ssh_port": str(record.ssh_port),
             "host_key": record.host_key,
             "created_at": record.created_at,
+            "home": record.home,
             "ready": "yes" if record.ready else "no",
             "features": " ".join(record.features),
             "protocols": " ".join(record.protocols),

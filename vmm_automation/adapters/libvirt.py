@@ -48,12 +48,14 @@ class LibvirtHypervisor:
     """The VMs of one site at one libvirt URI.
 
     Calls may come from several threads at once (libvirt's connection allows it). A domain without this
-    site's metadata is never listed nor touched.
+    site's metadata, or made from another controller's ``home``, is never listed nor touched: keys and
+    disks of its VM are there.
     """
 
-    def __init__(self, uri: str, *, site: str) -> None:
+    def __init__(self, uri: str, *, site: str, home: str = "") -> None:
         self.uri = uri
         self.site = site
+        self.home = home
         libvirt.registerErrorHandler(lambda _context, _error: None, None)  # errors travel as exceptions
         with self._translated("open a connection"):
             self._connection = libvirt.open(uri)
@@ -76,7 +78,7 @@ class LibvirtHypervisor:
         with self._translated("list domains"):
             for domain in self._connection.listAllDomains():
                 record = self._record(domain)
-                if record and record.site == self.site:
+                if record and record.site == self.site and self._is_ours(record):
                     found.append(self._vm(domain, record))
         return sorted(found, key=lambda vm: vm.name)
 
@@ -85,6 +87,7 @@ class LibvirtHypervisor:
 
         Raises:
             NotFound: the site has no such VM.
+            Conflict: its domain was made by something else, or from another home.
         """
         domain = self._domain(name)
         record = self._record(domain)
@@ -92,6 +95,12 @@ class LibvirtHypervisor:
             raise Conflict(
                 f"Domain '{domain.name()}' exists but was not made by this site",
                 hint=f"virsh -c {self.uri} dumpxml {domain.name()}",
+            )
+        if not self._is_ours(record):
+            raise Conflict(
+                f"VM '{name}' of site '{self.site}' was made from another home, '{record.home}'",
+                hint=f"VMM_HOME={record.home} vmm vm show {name}",
+                details={"vm": name, "home": record.home},
             )
         with self._translated(f"read VM '{name}'"):
             return self._vm(domain, record)
@@ -268,6 +277,9 @@ class LibvirtHypervisor:
             raise
         except (KeyError, ValueError):
             return None
+
+    def _is_ours(self, record: VmRecord) -> bool:
+        return not record.home or not self.home or record.home == self.home
 
     def _vm(self, domain: libvirt.virDomain, record: VmRecord) -> Vm:
         state, _max_kib, memory_kib, vcpus, _cpu_ns = domain.info()

@@ -63,10 +63,8 @@ def clean(context: Context, guest: Guest, *, reserved: bool = False, check: bool
     if check:
         return _plan(context, guest)
     with vm_lock.held(context, guest.name):
-        # while this run waited
-        if _require_nobody(context, guest.name, reserved=reserved) is VmCondition.CLEAN:
-            _require_nobody(context, guest.name, reserved=reserved) is VmCondition.CLEAN
-        ):  # while this run waited
+        present = _require_nobody(context, guest.name, reserved=reserved)
+        if present is VmCondition.CLEAN:  # while this run waited
             return {"changed": False, "cleaned": guest.name}
         way = _say(context, guest, _way(context, guest.name))
         if way.how is Cleanliness.SNAPSHOT:

@@ -78,7 +78,7 @@ class Context:
         """The site's hypervisor."""
         from vmm_automation.adapters.libvirt import LibvirtHypervisor
 
-        return LibvirtHypervisor(self.site.libvirt_uri, site=self.site.name)
+        return LibvirtHypervisor(self.site.libvirt_uri, site=self.site.name, home=str(self.places.home))
 
     @cached_property
     def images(self) -> BorgStore:

@@ -118,15 +118,7 @@ def _make_disk(work: Work, image: BaseImage) -> None:
 
 def _define(work: Work, profile: VmProfile, image: BaseImage) -> None:
     context = work.context
-    private, public = new_host_key()
-    identity = GuestIdentity(
-        hostname=work.name,
-        machine_id=uuid.uuid4().hex,
-        host_key_private=private,
-        host_key_public=public,
-        authorized_keys=(ensure_key(work.ssh),),
-    )
-    write_seed(work.files.seed, identity=identity)
+    public = _seeded(work)
     point("vm.create.seed")
     record = VmRecord(
         site=context.site.name,
@@ -138,6 +130,7 @@ def _define(work: Work, profile: VmProfile, image: BaseImage) -> None:
         created_at=to_text(context.clock.now()),
         features=profile.features,
         protocols=profile.protocols,
+        home=str(context.places.home),
     )
     verdict = acceleration(context, image)
     context.hypervisor.define(
@@ -156,6 +149,20 @@ def _define(work: Work, profile: VmProfile, image: BaseImage) -> None:
             kernel_arguments=image.kernel_arguments,
         )
     )
+
+
+def _seeded(work: Work) -> str:
+    """Write what makes the guest this one and no other; its public host key."""
+    private, public = new_host_key()
+    identity = GuestIdentity(
+        hostname=work.name,
+        machine_id=uuid.uuid4().hex,
+        host_key_private=private,
+        host_key_public=public,
+        authorized_keys=(ensure_key(work.ssh),),
+    )
+    write_seed(work.files.seed, identity=identity)
+    return public
 
 
 def _new_port(context: Context) -> int:
