@@ -43,6 +43,21 @@ def test_vm_that_a_session_took_meanwhile_is_left_alone(world: PoolWorld) -> Non
     assert second not in world.fake.there
 
 
+def test_guest_of_a_vm_that_a_session_took_meanwhile_is_left_alone(world: PoolWorld) -> None:
+    """It was to be started and prepared; its user comes first, and nothing is installed under it."""
+    world.define(parked=2, version='"2.0"')
+    world.refill()
+    world.define(parked=2, version='"3.0"')
+    found = find(world.context, "p")
+    planned = plan(found.wanted, found.members)
+    [step] = planned.of(Act.PREPARE)
+    world.claim(step.vm)
+    working = PoolRun(world.context, found, world.fake, planned)
+    working.act()
+    assert working.prepare == []
+    assert str(world.fake.there[step.vm].state) == "parked"
+
+
 def test_vm_that_is_worked_on_cannot_be_claimed(world: PoolWorld) -> None:
     """While it is being saved its seat is taken; afterwards it is free again."""
     world.define(ready=2)

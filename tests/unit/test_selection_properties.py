@@ -77,7 +77,7 @@ def vms_named(name: str) -> st.SearchStrategy[VmFacts]:
         name=st.just(name),
         domain=st.just(name),
         uuid=st.just(name),
-        state=rarely(VmState.RUNNING, VmState.STOPPED, VmState.PAUSED),
+        state=rarely(VmState.RUNNING, VmState.STOPPED, VmState.PAUSED, VmState.PARKED),
         profile=st.just("small"),
         base_digest=st.just(""),
         vcpus=st.integers(1, 4),
@@ -90,7 +90,9 @@ def vms_named(name: str) -> st.SearchStrategy[VmFacts]:
     )
     condition = rarely(VmCondition.CLEAN, VmCondition.DIRTY)
     version = st.sampled_from([*VERSIONS, "0.1", None])
-    return st.builds(some_facts, vm, condition, rarely(None, "s-1"), version, OFFERS)
+    facts = st.builds(some_facts, vm, condition, rarely(None, "s-1"), version, OFFERS)
+    pools = st.sampled_from([("", False), ("p", False), ("p", False), ("q", True)])
+    return st.builds(lambda each, of: replace(each, pool=of[0], drained=of[1]), facts, pools)
 
 
 FLEETS = st.lists(st.sampled_from(NAMES), unique=True).flatmap(
@@ -122,7 +124,8 @@ def fits(each: VmFacts, request: dict[str, Any]) -> bool:
         and bool(terminal.audio_out) >= needs.audio_out
     )
     vm_fits = (
-        each.vm.state == "running" and each.vm.ready and each.condition == "clean" and each.session is None
+        (each.vm.state in {"running", "parked"} or (each.vm.state == "stopped" and each.pool != ""))
+        and each.pool != "q" and each.vm.ready and each.condition == "clean" and each.session is None
         and request["wanted_vm"] in (None, each.vm.name) and each.vm.name not in request["avoid"]
         and active in VERSIONS and request["version"] in (None, active)
         and each.vm.vcpus >= needs.vcpus and each.vm.memory_mib >= needs.memory_mib
@@ -204,10 +207,11 @@ def test_offering_more_never_makes_a_fitting_vm_unfit(
 @settings(max_examples=200, deadline=None)
 @given(facts=FLEETS, request=REQUESTS)
 def test_best_follows_the_priorities(facts: list[VmFacts], request: dict[str, Any]) -> None:
-    """In one region ranking is by version's age, the VM of last time, least memory, name; nothing else."""
+    """In one region ranking is by version's age, warmth, the VM of last time, least memory, name; no more."""
     facts = [replace(each, offers=replace(each.offers, region="north")) for each in facts]
     fitting = [each for each in facts if fits(each, request)]
     fitting.sort(key=lambda each: (each.vm.name != request["last_vm"], each.vm.memory_mib, each.vm.name))
+    fitting.sort(key=lambda each: ["running", "parked", "stopped"].index(each.vm.state))
     fitting.sort(key=lambda each: -VERSIONS.index(each.active_uas["radicale"]))
     assert [each["vm"] for each in outcome(facts, request)["ranked"]] == [each.vm.name for each in fitting]
 
