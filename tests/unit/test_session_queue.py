@@ -209,7 +209,7 @@ def test_request_of_a_dead_process_stands_in_nobodys_way(full: Context) -> None:
     assert claim(full, asks("ann"))["vm"] == "vm-1"
     assert entries(full)[-1] == (
         "request.drop",
-        {"user": "dead", "ua": "plain", "reason": "its process is gone"},
+        {"user": "dead", "ua": "plain", "reason": "its process is gone or late"},
     )
 
 
@@ -218,6 +218,17 @@ def test_process_of_another_controller_is_dropped_once_silent(full: Context, clo
     waits(full, "far", owner=GONE)
     clock.advance(seconds=SILENCE_S - 1)
     assert names(full) == ["far"]
+    clock.advance(seconds=2)
+    assert names(full) == []
+
+
+def test_process_that_is_stopped_past_its_deadline_stands_in_nobodys_way(
+    full: Context, clock: Moments
+) -> None:
+    """It lives, and does not leave: a while after its deadline it counts no longer."""
+    waits(full, "stopped")
+    clock.advance(hours=1, seconds=SILENCE_S - 1)
+    assert names(full) == ["stopped"]
     clock.advance(seconds=2)
     assert names(full) == []
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 from vmm_automation.errors import VmmError
+from vmm_automation.model.times import to_text
 from vmm_automation.model.waiting import Place, WaitingRequest
 from vmm_automation.operations.context import Context
 from vmm_automation.operations.entries import queue_change
@@ -31,7 +32,7 @@ def drop_gone(tx: Tx, context: Context, *, now: datetime) -> list[str]:
     for each in gone:
         with queue_change(tx, context, each.id, action="request.drop", now=now) as result:
             waiting.remove(tx, request=each.id)
-            result |= {"user": each.user, "ua": each.ua, "reason": "its process is gone"}
+            result |= {"user": each.user, "ua": each.ua, "reason": "its process is gone or late"}
     return [each.id for each in gone]
 
 
@@ -60,4 +61,7 @@ def position(tx: Snapshot, request: WaitingRequest, *, now: datetime) -> int:
 
 
 def _is_gone(request: WaitingRequest, *, now: datetime) -> bool:
+    """A process that is stopped does not leave at its deadline, and must not stand in the way for ever."""
+    if request.deadline_at <= to_text(now - timedelta(seconds=SILENCE_S)):
+        return True
     return is_given_up(request.owner, since=request.seen_at, now=now, deadline_s=SILENCE_S)
