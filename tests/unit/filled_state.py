@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 
+from vmm_automation.model.times import to_text
 from vmm_automation.model.ua import DeploymentState
 from vmm_automation.operations import watcher
-from vmm_automation.state import audit, generation_marks, ledger, orphans, rollouts, seats, vms
+from vmm_automation.state import audit, generation_marks, ledger, orphans, publications, rollouts, seats, vms
 from vmm_automation.state.audit import Author
+from vmm_automation.state.publications import Revision, Withdrawal
 from vmm_automation.state.rollouts import Outcome
 from vmm_automation.state.store import Engine, Tx
 
@@ -32,6 +34,11 @@ def fill(store: Engine, clock: FakeClock) -> None:
         vms.forget(tx, vm="vm-2")
         ledger.record(tx, vm="vm-1", ua="cal", version="1", state=DeploymentState.ACTIVE, now=clock.now())
         rollouts.begin(tx, ua="cal", holder="ann", owner="host:boot:1:1", now=clock.now())
+        withdrawal = Withdrawal("cal", "0", to_text(clock.now()), "ann", "it's old", "")
+        publications.withdraw(tx, withdrawal)
+        publications.add(
+            tx, Revision("cal", 1, to_text(clock.now()), "ann", "é", "d", {"1": {"kind": "pip"}})
+        )
         rollouts.note(tx, Outcome("vm-1", "failed", 12, "it's gone", {"message": "é"}), ua="cal")
         seats.learn(tx, vm="vm-1", offered={"vcpus": 1}, active={"cal": "1"}, free=False)
         for number in range(200):  # more than are read at a time

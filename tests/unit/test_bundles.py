@@ -194,7 +194,9 @@ def test_two_artifacts_with_one_name_are_refused(tmp_path: Path) -> None:
         build_bundle(DEFINITION, VERSION, files=sources, directory=tmp_path / "x")
 
 
-@pytest.mark.parametrize("content", [b"", b"nonsense", gzip.compress(b"no tar", mtime=0), b"PK\x03\x04broken"])
+@pytest.mark.parametrize(
+    "content", [b"", b"nonsense", gzip.compress(b"no tar", mtime=0), b"PK\x03\x04broken"]
+)
 def test_damaged_archive_is_refused(tmp_path: Path, content: bytes) -> None:
     """What is no archive is said to be none."""
     source = tmp_path / "a.tgz"

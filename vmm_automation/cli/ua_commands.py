@@ -8,16 +8,18 @@ from typing import Any
 import click
 
 from vmm_automation.cli.door import Door, Reply, fields, operation, table
+from vmm_automation.cli.ua_publish_commands import add_to, changes
 
 
 @click.group("ua")
 def command() -> None:
-    """Applications (UAs) on VMs: deliver, activate, install, update, go back, remove, compare.
+    """Applications (UAs) on VMs: publish, deliver, activate, install, update, go back, remove, compare.
 
     Example: vmm ua install radicale
     """
 
 
+add_to(command)
 _ua = click.argument("ua")
 _vms = click.option("--vm", "vms", multiple=True, metavar="NAME", help="Only this VM; may be repeated.")
 _batch = click.option("--batch", default="", metavar="N,…", help="How many VMs at a time (1,10%,50%).")
@@ -63,7 +65,7 @@ def validate(door: Door, ua: str) -> Reply:
 @operation(command, "show")
 @_ua
 def show(door: Door, ua: str) -> Reply:
-    """Show a UA: its definition, its versions with artifacts and changes, and the VMs that have it.
+    """Show a UA: its definition, versions, published revisions, and the VMs that have it.
 
     Example: vmm ua show radicale
     """
@@ -190,13 +192,17 @@ def _shown(result: dict[str, Any]) -> str:
         sources = [each["source"] for each in version["artifacts"]] + list(version["packages"])
         pairs = {
             "version": version["version"],
-            "  kind": version["kind"],
+            "  kind": version["kind"] + (", withdrawn" if version["withdrawn"] else ""),
             "  licence": version["licence"],
             "  from": ", ".join(sources),
             "  changes": "; ".join(version["changes"]),
             "  active on": ", ".join(version["active_on"]),
         }
         lines.append(fields(pairs))
+    for revision in result["revisions"]:
+        head = f"revision {revision['revision']}, {revision['published_at']}, {revision['published_by']}"
+        log = [changes(each) for each in revision["changelog"]]
+        lines.append("\n  ".join([f"{head}: {revision['note']}".rstrip(": "), *log]))
     rows = [(row["vm"], row["version"], row["state"], row["reason"]) for row in result["deployments"]]
     lines.append(table(("VM", "VERSION", "STATE", "REASON"), rows, empty="It is on no VM."))
     return "\n\n".join(lines)

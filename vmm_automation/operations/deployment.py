@@ -13,8 +13,9 @@ from vmm_automation.model.vm import VmState
 from vmm_automation.operations import ua, ua_notes
 from vmm_automation.operations.context import Context
 from vmm_automation.operations.ua_base_packages import base_package_status
+from vmm_automation.operations.ua_offer import offered_ua
 from vmm_automation.ports import Guest
-from vmm_automation.state import ledger, sessions
+from vmm_automation.state import ledger, publications, sessions
 from vmm_automation.trace import point
 
 _ALL = ("vms", "all", "")
@@ -47,10 +48,15 @@ def checked(context: Context, names: Sequence[str], *, ua_id: str, version: str 
 
 
 def prepared(context: Context, names: Sequence[str], *, ua_id: str, version: str = "") -> dict[str, Any]:
-    """Check a request and bring to the controller what it delivers, once for all VMs."""
+    """Check a request and bring to the controller what it delivers, once for all VMs.
+
+    Raises:
+        NotFound, Conflict: as :func:`checked`; the version was withdrawn.
+        ArtifactInvalid, ToolMissing, DiskFull: as ``fetch_artifacts``.
+    """
+    definition = offered_ua(context, ua_id)
+    wanted = definition.offered(version or None)
     document = checked(context, names, ua_id=ua_id, version=version)
-    definition = context.site.ua(ua_id)
-    wanted = definition.version(version or None)
     if wanted.kind != "deb":  # Debian packages are resolved against what the base image has
         bundle = bundle_for(context, definition, wanted)
         document["bundle"] = {"digest": bundle.digest, "size": bundle.size}
@@ -64,15 +70,19 @@ def active(
     ua_id: str,
     version: str = "",
     update: bool = False,
+    again: bool = False,
     check: bool = False,
 ) -> dict[str, Any]:
     """Deliver a version to a guest and make it the active one; with ``update``, only where one is active.
 
+    ``again`` brings back what was there before, be it withdrawn.
+
     Raises:
-        Conflict: a session uses the UA there, or (``update``) no version of it is active there.
+        Conflict: a session uses the UA there, the version was withdrawn, or (``update``) no version of it is
+            active there.
     """
-    definition = context.site.ua(ua_id)
-    wanted = definition.version(version or None)
+    definition = offered_ua(context, ua_id)
+    wanted = definition.version(version) if again else definition.offered(version or None)
     bundle = bundle_for(context, definition, wanted, guest=guest)
     require_unused(context, guest, ua_id=ua_id, verb="update" if update else "install")
     change = ua.update if update else ua.install
@@ -116,7 +126,7 @@ def restored(context: Context, guest: Guest, *, check: bool = False) -> dict[str
     with context.store.reading() as tx:
         wanted = dict(ledger.active_versions(tx).get(guest.name, {}))
     results = [
-        active(context, guest, ua_id=ua_id, version=version, check=check)
+        active(context, guest, ua_id=ua_id, version=version, again=True, check=check)
         for ua_id, version in sorted(wanted.items())
     ]
     changed = any(result["changed"] for result in results)
@@ -163,6 +173,7 @@ def catalogue(context: Context) -> list[dict[str, Any]]:
     """The UAs that the site defines, and on which VMs each version is active."""
     with context.store.reading() as tx:
         on_vms = ledger.active_versions(tx)
+        gone = {ua_id: publications.withdrawals(tx, ua=ua_id) for ua_id in context.site.uas}
     return [
         {
             "id": definition.id,
@@ -172,6 +183,7 @@ def catalogue(context: Context) -> list[dict[str, Any]]:
                     "version": version.version,
                     "kind": version.kind,
                     "data_version": version.data_version,
+                    "withdrawn": version.version in gone[definition.id],
                     "active_on": sorted(
                         vm for vm, uas in on_vms.items() if uas.get(definition.id) == version.version
                     ),

@@ -26,7 +26,7 @@ from vmm_automation.operations.ownership import is_given_up
 from vmm_automation.operations.reconcile_plan import IN_GUEST, Action, Finding, Judged, Seen, plan
 from vmm_automation.operations.session_abandon import abandon, find
 from vmm_automation.operations.vm_facts import facts
-from vmm_automation.state import sessions
+from vmm_automation.state import publications, sessions
 from vmm_automation.state.store import Snapshot
 from vmm_automation.trace import point
 
@@ -115,7 +115,9 @@ def _judge(tx: Snapshot, context: Context, session: Session, *, limits: bool = T
             session.owner, since=session.changed_at, now=now, deadline_s=policies.claim_deadline_s
         ),
         lease_over=lease_end.is_due(tx, context, session, now=now),
-        overdue=_overdue(context, session, now=now) if limits and not working else "",
+        overdue=(_overdue(context, session, now=now) or _drained(tx, session, now=now))
+        if limits and not working
+        else "",
     )
 
 
@@ -144,6 +146,12 @@ def _overdue(context: Context, session: Session, *, now: datetime) -> str:
     if idle_s and idle >= idle_s and session.state is SessionState.ACTIVE:
         return f"not used for {idle_s} s"
     return ""
+
+
+def _drained(tx: Snapshot, session: Session, *, now: datetime) -> str:
+    """Why a session's version should not be in use any more."""
+    drained = publications.is_drained(tx, ua=session.ua, version=session.version, now=now)
+    return f"{session.ua} {session.version} was withdrawn" if drained else ""
 
 
 def _act_on_all(context: Context, found: list[Finding]) -> list[dict[str, Any]]:

@@ -15,6 +15,7 @@ from vmm_automation.operations.entries import session_change
 from vmm_automation.operations.ownership import run_token
 from vmm_automation.operations.reconcile import idle_limit_s, reconcile_session, require_guest
 from vmm_automation.operations.session import find, touch
+from vmm_automation.operations.ua_offer import offered_ua
 from vmm_automation.operations.vm_facts import facts
 from vmm_automation.selection.outcome import Choice, Selection
 from vmm_automation.selection.select import select_vm
@@ -41,12 +42,13 @@ def select(context: Context, request: Request) -> Selection:
 
     Raises:
         NotFound, TerminalInvalid, SiteInvalid: the request names what does not exist or is wrong.
+        Conflict: it names a version that was withdrawn.
         NoVmFits: none fits.
     """
     check_name("user", request.user)
-    definition = context.site.ua(request.ua)
+    definition = offered_ua(context, request.ua)
     if request.version:
-        definition.version(request.version)
+        definition.offered(request.version)
     if request.vm:
         context.hypervisor.vm(request.vm)
     terminal = context.site.terminal(request.terminal)

@@ -11,6 +11,7 @@ from vmm_automation.adapters.cached_files import sha256_of
 from vmm_automation.errors import VmmError
 from vmm_automation.model.ua import Artifact, DeploymentState, UaDefinition
 from vmm_automation.operations.context import Context
+from vmm_automation.operations.ua_offer import offer, offered_ua
 from vmm_automation.schema import located
 from vmm_automation.schema.files import invalid_from
 from vmm_automation.state import ledger
@@ -36,15 +37,15 @@ def validated(context: Context, ua: str = "") -> dict[str, Any]:
 
 
 def shown(context: Context, ua: str) -> dict[str, Any]:
-    """A UA's definition, its versions with what they are delivered from, and where which one is."""
-    definition = context.site.ua(ua)
+    """A UA's definition, its versions with where each comes from and where it is, and its publication."""
+    definition = offered_ua(context, ua)
     with context.store.reading() as tx:
         rows = [row for row in ledger.for_ua(tx, ua=ua) if row.state is not DeploymentState.REMOVED]
     document = asdict(definition)
     for version in document["versions"]:
         here = [row for row in rows if row.version == version["version"]]
         version["active_on"] = [row.vm for row in here if row.state is DeploymentState.ACTIVE]
-    return {"ua": document, "deployments": [row.to_document() for row in rows]}
+    return {"ua": document, "deployments": [row.to_document() for row in rows], **offer(context, ua)}
 
 
 def _archive_errors(context: Context, definition: UaDefinition) -> Iterator[str]:

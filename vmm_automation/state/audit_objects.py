@@ -75,5 +75,20 @@ def image(user: str, ua: str) -> Reader:
     return read
 
 
+def ua(ua_id: str) -> Reader:
+    """What of a UA is offered: its newest published revision, and the versions that were withdrawn."""
+
+    def read(tx: Snapshot) -> Document | None:
+        revision = tx.one(
+            "SELECT * FROM ua_revisions WHERE ua = :ua ORDER BY number DESC LIMIT 1",
+            ua=ua_id,
+        )
+        withdrawn = tx.all("SELECT * FROM ua_withdrawals WHERE ua = :ua ORDER BY version", ua=ua_id)
+        known = {"revision": _row(revision), "withdrawn": [dict(row) for row in withdrawn]}
+        return known if revision or withdrawn else None
+
+    return read
+
+
 def _row(row: Row | None) -> Document | None:
     return dict(row) if row is not None else None

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Final
 
 from vmm_automation.state.schema_first import FIRST, IDENTITY
+from vmm_automation.state.schema_fleet import FLEET
 from vmm_automation.trace import point
 
 __all__ = ["IDENTITY", "MIGRATIONS", "VERSION", "bring_up"]
@@ -163,6 +164,7 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
     _LOOKUPS,
     _ROLLOUTS,
     _SEATS,
+    FLEET,
 )
 VERSION: Final = len(MIGRATIONS)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from vmm_automation.ansible.action_base import VmmAction, text_list
 from vmm_automation.errors import UsageError
-from vmm_automation.operations import deployment, ua_lifecycle, ua_rollout, ua_status
+from vmm_automation.operations import deployment, ua_lifecycle, ua_publication, ua_rollout, ua_status
 from vmm_automation.operations.context import Context
 from vmm_automation.ports import Guest
 
@@ -23,6 +23,8 @@ class ActionModule(VmmAction):
         if step := _ON_CONTROLLER.get(state):
             names = text_list(arguments.get("vms") or [], name="ua_vms")
             return step(context, names, ua_id=_text(arguments, "id"), version=_text(arguments, "version"))
+        if state in {"published", "withdrawn"}:
+            return _offer(context, arguments, state=state, check=check)
         if state == "opened":
             names = text_list(arguments.get("vms") or [], name="ua_vms")
             return ua_rollout.opened(
@@ -38,6 +40,17 @@ class ActionModule(VmmAction):
             run = str(self.variables.get("vmm_run") or "")
             return ua_rollout.concluded(context, ua_id=_text(arguments, "id"), run=run, check=check)
         return _on_guest(context, self.guest(), arguments, state=state, check=check)
+
+
+def _offer(context: Context, arguments: dict[str, Any], *, state: str, check: bool) -> dict[str, Any]:
+    ua_id, version = _text(arguments, "id"), _text(arguments, "version")
+    note = _text(arguments, "note")
+    if state == "published":
+        return ua_publication.published(context, ua_id=ua_id, version=version, note=note, check=check)
+    drain_s = int(arguments.get("drain_s") or 0)
+    return ua_publication.withdrawn(
+        context, ua_id=ua_id, version=version, drain_s=drain_s, reason=note, check=check
+    )
 
 
 def _on_guest(
