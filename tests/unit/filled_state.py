@@ -34,11 +34,7 @@ def fill(store: Engine, clock: FakeClock) -> None:
         vms.forget(tx, vm="vm-2")
         ledger.record(tx, vm="vm-1", ua="cal", version="1", state=DeploymentState.ACTIVE, now=clock.now())
         rollouts.begin(tx, ua="cal", holder="ann", owner="host:boot:1:1", now=clock.now())
-        withdrawal = Withdrawal("cal", "0", to_text(clock.now()), "ann", "it's old", "")
-        publications.withdraw(tx, withdrawal)
-        publications.add(
-            tx, Revision("cal", 1, to_text(clock.now()), "ann", "é", "d", {"1": {"kind": "pip"}})
-        )
+        publish(tx, clock)
         rollouts.note(tx, Outcome("vm-1", "failed", 12, "it's gone", {"message": "é"}), ua="cal")
         seats.learn(tx, vm="vm-1", offered={"vcpus": 1}, active={"cal": "1"}, free=False)
         for number in range(200):  # more than are read at a time
@@ -61,6 +57,12 @@ def fill(store: Engine, clock: FakeClock) -> None:
         old_event(tx, "undone")
         raise ZeroDivisionError
     events_after(store, clock)
+
+
+def publish(tx: Tx, clock: FakeClock) -> None:
+    at = to_text(clock.now())
+    publications.withdraw(tx, Withdrawal("cal", "0", at, "ann", "it's old", ""))
+    publications.add(tx, Revision("cal", 1, at, "ann", "é", "d", {"1": {"kind": "pip"}}))
 
 
 def events_after(store: Engine, clock: FakeClock) -> int:

@@ -14,17 +14,24 @@ from vmm_automation.operations import ua, ua_notes
 from vmm_automation.operations.context import Context
 from vmm_automation.operations.ua_base_packages import base_package_status
 from vmm_automation.operations.ua_offer import offered_ua
+from vmm_automation.operations.ua_targets import select_targets
 from vmm_automation.ports import Guest
 from vmm_automation.state import ledger, publications, sessions
 from vmm_automation.trace import point
 
-_ALL = ("vms", "all", "")
 
-
-def checked(context: Context, names: Sequence[str], *, ua_id: str, version: str = "") -> dict[str, Any]:
+def checked(
+    context: Context,
+    names: Sequence[str],
+    *,
+    ua_id: str,
+    version: str = "",
+    limit: str = "",
+    order: str = "name",
+) -> dict[str, Any]:
     """Refuse a request that names a UA (empty: all), a version or VMs which are not there or do not run.
 
-    ``names`` may be ``vms`` for all VMs of the site.
+    ``targets`` of the document are the VMs meant, as :func:`ua_targets.select_targets` says, in that order.
 
     Raises:
         NotFound: the UA, its version or a VM does not exist.
@@ -34,20 +41,26 @@ def checked(context: Context, names: Sequence[str], *, ua_id: str, version: str 
         definition = context.site.ua(ua_id)
         if version:
             definition.version(version)
-    everything = {vm.name: vm for vm in context.hypervisor.vms()}
-    wanted = list(everything) if list(names) in [[word] for word in _ALL] or not names else list(names)
-    if not wanted:
-        raise NotFound("The site has no VMs yet", hint="vmm vm create vm-1")
-    for name in wanted:
-        vm = everything.get(name) or context.hypervisor.vm(name)
+    wanted = select_targets(context.hypervisor.vms(), names, limit=limit, order=order)
+    for vm in wanted:
         if vm.state is not VmState.RUNNING:
             raise Conflict(
-                f"VM '{name}' is {vm.state}, not running", hint=f"vmm vm start {name}", details={"vm": name}
+                f"VM '{vm.name}' is {vm.state}, not running",
+                hint=f"vmm vm start {vm.name}",
+                details={"vm": vm.name},
             )
-    return {"changed": False, "ua": ua_id, "targets": wanted}
+    return {"changed": False, "ua": ua_id, "targets": [vm.name for vm in wanted]}
 
 
-def prepared(context: Context, names: Sequence[str], *, ua_id: str, version: str = "") -> dict[str, Any]:
+def prepared(
+    context: Context,
+    names: Sequence[str],
+    *,
+    ua_id: str,
+    version: str = "",
+    limit: str = "",
+    order: str = "name",
+) -> dict[str, Any]:
     """Check a request and bring to the controller what it delivers, once for all VMs.
 
     Raises:
@@ -56,7 +69,7 @@ def prepared(context: Context, names: Sequence[str], *, ua_id: str, version: str
     """
     definition = offered_ua(context, ua_id)
     wanted = definition.offered(version or None)
-    document = checked(context, names, ua_id=ua_id, version=version)
+    document = checked(context, names, ua_id=ua_id, version=version, limit=limit, order=order)
     if wanted.kind != "deb":  # Debian packages are resolved against what the base image has
         bundle = bundle_for(context, definition, wanted)
         document["bundle"] = {"digest": bundle.digest, "size": bundle.size}

@@ -90,5 +90,14 @@ def ua(ua_id: str) -> Reader:
     return read
 
 
+def rollout(ua_id: str) -> Reader:
+    """A rollout of a UA that did not end."""
+
+    def read(tx: Snapshot) -> Document | None:
+        return _row(tx.one("SELECT * FROM rollouts WHERE ua = :ua", ua=ua_id))
+
+    return read
+
+
 def _row(row: Row | None) -> Document | None:
     return dict(row) if row is not None else None
