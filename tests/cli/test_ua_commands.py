@@ -17,7 +17,7 @@ versions:
   "1":
     kind: archive
     artifacts: [{source: app.tar, sha256: none}]
-  "2": {kind: rpm}
+  "2": {kind: ipk}
 """
 SOUND = """\
 versions:

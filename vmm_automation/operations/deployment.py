@@ -7,6 +7,7 @@ from typing import Any
 
 from vmm_automation.adapters.artifacts import fetch_artifacts
 from vmm_automation.adapters.bundles import Bundle, build_bundle
+from vmm_automation.adapters.kinds import kind_of
 from vmm_automation.errors import Conflict, NotFound, UsageError, VmmError
 from vmm_automation.model.ua import UaDefinition, UaVersion
 from vmm_automation.model.vm import VmState
@@ -70,7 +71,7 @@ def prepared(
     definition = offered_ua(context, ua_id)
     wanted = definition.offered(version or None)
     document = checked(context, names, ua_id=ua_id, version=version, limit=limit, order=order)
-    if wanted.kind != "deb":  # Debian packages are resolved against what the base image has
+    if not kind_of(wanted.kind).needs_base:
         bundle = bundle_for(context, definition, wanted)
         document["bundle"] = {"digest": bundle.digest, "size": bundle.size}
     return {**document, "version": wanted.version}
@@ -149,9 +150,9 @@ def restored(context: Context, guest: Guest, *, check: bool = False) -> dict[str
 def bundle_for(
     context: Context, definition: UaDefinition, version: UaVersion, *, guest: Guest | None = None
 ) -> Bundle:
-    """What a version is delivered as, its artifacts fetched and verified; kind *deb* needs the guest."""
+    """What a version is delivered as, its artifacts fetched and verified; some kinds need the guest."""
     status = None
-    if version.kind == "deb" and guest is not None:
+    if kind_of(version.kind).needs_base and guest is not None:
         digest = context.hypervisor.vm(guest.name).base_digest
         status = base_package_status(guest, base_digest=digest[:32], directory=context.places.artifacts)
     files = fetch_artifacts(

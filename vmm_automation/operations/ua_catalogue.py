@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
-from vmm_automation.adapters.artifacts import archive_path
+from vmm_automation.adapters.artifact_files import archive_path, is_remote
 from vmm_automation.adapters.cached_files import sha256_of
+from vmm_automation.adapters.kinds import kind_of
 from vmm_automation.errors import VmmError
 from vmm_automation.model.ua import Artifact, DeploymentState, UaDefinition
 from vmm_automation.operations.context import Context
@@ -50,7 +51,7 @@ def shown(context: Context, ua: str) -> dict[str, Any]:
 
 def _archive_errors(context: Context, definition: UaDefinition) -> Iterator[str]:
     for version in definition.versions:
-        for number, artifact in enumerate(version.artifacts if version.kind == "archive" else ()):
+        for number, artifact in enumerate(version.artifacts if kind_of(version.kind).local else ()):
             wrong = _wrong_archive(context, artifact)
             if wrong:
                 path = ("versions", version.version, "artifacts", number)
@@ -58,8 +59,8 @@ def _archive_errors(context: Context, definition: UaDefinition) -> Iterator[str]
 
 
 def _wrong_archive(context: Context, artifact: Artifact) -> str:
-    if any(context.places.artifacts.glob(f"{artifact.sha256}-*")):
-        return ""  # kept since it was fetched; its digest is checked at each use
+    if is_remote(artifact.source) or any(context.places.artifacts.glob(f"{artifact.sha256}-*")):
+        return ""  # its digest is checked at each use
     try:
         file = archive_path(artifact.source, definition_dir=context.site.directory / "uas")
     except VmmError as refused:
