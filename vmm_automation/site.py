@@ -7,6 +7,7 @@ Layout of ``inventories/<site>/``::
     terminals/<name>.yml    terminal profiles
     uas/<id>.yml            the catalogue of UA definitions
     base_images/<name>.yml  base images
+    roles/<name>/           Ansible roles that bring UAs of kind role
 
 Each kind has a JSON Schema in :mod:`vmm_automation.schema`. A wrong file is reported with all its errors.
 """

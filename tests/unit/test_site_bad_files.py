@@ -213,7 +213,7 @@ def test_ua_with_many_mistakes_lists_all_with_paths(directory: Path) -> None:
         "requirements.vm.memory: unknown key; did you mean 'memory_mib'?",
         "versions: '1/2' is not a version",
         "versions.1/2.artifacts: is empty",
-        "versions.1.0.kind: 'ipk' is not one of pip, deb, apt, rpm, archive",
+        "versions.1.0.kind: 'ipk' is not one of pip, deb, apt, rpm, archive, role",
         "versions.1.1.artifacts[0].sha256: 'xyz' is not a SHA-256 (64 hexadecimal digits)",
         "versions.1.1.artifacts[1].source: 'http://a@x/y' is not a path",
         "versions.1.1.artifacts[1].sha256: '1' is not a SHA-256",

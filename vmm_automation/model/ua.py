@@ -46,6 +46,7 @@ class UaVersion:
     """One version of a UA and what it is delivered from; ``changes`` is what its users read.
 
     ``withdrawn`` is not in the site's file: the state says whether the version is still offered.
+    ``role`` and ``variables`` are of kind *role*: a role of the site, and what it is given.
     """
 
     version: str
@@ -57,6 +58,8 @@ class UaVersion:
     licence: str = ""
     changes: tuple[str, ...] = ()
     withdrawn: bool = False
+    role: str = ""
+    variables: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from vmm_automation.operations import ua, ua_notes
 from vmm_automation.operations.context import Context
 from vmm_automation.operations.ua_base_packages import base_package_status
 from vmm_automation.operations.ua_offer import offered_ua
+from vmm_automation.operations.ua_role import with_role, without_role
 from vmm_automation.operations.ua_targets import select_targets
 from vmm_automation.ports import Guest
 from vmm_automation.state import ledger, publications, sessions
@@ -101,7 +102,16 @@ def active(
     require_unused(context, guest, ua_id=ua_id, verb="update" if update else "install")
     change = ua.update if update else ua.install
     try:
-        done = change(guest, definition=definition, version=wanted, bundle=bundle, check=check)
+        done = with_role(
+            context,
+            guest,
+            definition=definition,
+            version=wanted,
+            install=lambda only: change(
+                guest, definition=definition, version=wanted, bundle=bundle, check=only
+            ),
+            check=check,
+        )
     except VmmError as failure:
         if not check and not isinstance(failure, Conflict | NotFound | UsageError):
             ua_notes.failed(context, guest, ua_id=ua_id, version=wanted.version, failure=failure)
@@ -129,7 +139,14 @@ def absent(
             hint="set ua_allow_destroy=true (vmm: --yes)",
         )
     require_unused(context, guest, ua_id=ua_id, verb="remove")
-    done = ua.remove(guest, ua=ua_id, version=version or None, check=check)
+    done = without_role(
+        context,
+        guest,
+        ua_id=ua_id,
+        version=version,
+        remove=lambda only: ua.remove(guest, ua=ua_id, version=version or None, check=only),
+        check=check,
+    )
     if not check:
         ua_notes.removed(context, guest, ua_id=ua_id, version=version)
     return per_vm(guest, done)

@@ -10,6 +10,7 @@ from vmm_automation.operations import ua, ua_notes
 from vmm_automation.operations.context import Context
 from vmm_automation.operations.deployment import bundle_for, per_vm, require_unused
 from vmm_automation.operations.ua_offer import offered_ua
+from vmm_automation.operations.ua_role import with_role
 from vmm_automation.ports import Guest
 from vmm_automation.state import ledger
 
@@ -31,8 +32,15 @@ def delivered(
     there = ua.read_status(guest).ua(ua_id)
     if there.active == wanted.version and there.versions.get(wanted.version) != bundle.digest:
         require_unused(context, guest, ua_id=ua_id, verb="deliver")
-    done = ua.install(
-        guest, definition=definition, version=wanted, bundle=bundle, check=check, activate=False
+    done = with_role(
+        context,
+        guest,
+        definition=definition,
+        version=wanted,
+        install=lambda only: ua.install(
+            guest, definition=definition, version=wanted, bundle=bundle, check=only, activate=False
+        ),
+        check=check,
     )
     if not check:
         ua_notes.delivered(context, guest, ua_id=ua_id, version=wanted.version, digest=bundle.digest)

@@ -75,12 +75,18 @@ def _version(version: str, document: Document, common: Document) -> UaVersion:
         requirements=None if own is None else _requirements(common, own),
         licence=document.get("licence", ""),
         changes=tuple(document.get("changes", ())),
+        role=document.get("role", ""),
+        variables=dict(document.get("variables", {})),
     )
 
 
 def _ua_errors(document: Document) -> Iterator[tuple[tuple[str | int, ...], str]]:
     """What a schema cannot say; tolerant of wrong shapes, which the schema reports."""
     yield from _placeholder_errors(document)
+    for version, stated in _entries(document.get("versions")).items():
+        for key in ("role", "variables"):
+            if key in _entries(stated) and _entries(stated).get("kind") != "role":
+                yield ("versions", str(version), key), "is for kind 'role' only"
     kind = _entries(document.get("probe")).get("kind")
     if kind in ("http", "tcp", "unit") and "command" not in document:
         yield ("probe", "kind"), f"'{kind}' asks the UA's service, and there is no 'command' to run one"

@@ -39,7 +39,7 @@ class Kind:
 
     ``activation`` are the actions that an activation takes for it. ``needs_base``: it is resolved against the
     packages of the base image; ``packed``: its files are compressed already; ``local``: its artifacts are
-    files that the site names, by path or URL.
+    files that the site names, by path or URL; ``by_role``: an Ansible role brings it (``ua_role.py``).
     """
 
     fetch: Callable[[UaVersion, Fetching], tuple[Path, ...]]
@@ -49,6 +49,7 @@ class Kind:
     needs_base: bool = False
     packed: bool = False
     local: bool = False
+    by_role: bool = False
 
 
 def kind_of(name: str) -> Kind:
