@@ -16,7 +16,7 @@ from vmm_automation.operations import deployment
 from vmm_automation.operations.actor import os_user
 from vmm_automation.operations.context import Context
 from vmm_automation.operations.ownership import run_token
-from vmm_automation.operations.ua_rollout_control import held, require_rollout, terms_of
+from vmm_automation.operations.ua_rollout_control import held, require_rollout, rollout_change, terms_of
 from vmm_automation.operations.ua_rollout_plan import Terms, batch_sizes, is_in_the_way, plan_rollout
 from vmm_automation.ports import Guest
 from vmm_automation.state import ledger, rollouts, sessions
@@ -83,9 +83,8 @@ def resumed(context: Context, *, ua_id: str, run: str = "", check: bool = False)
             details={"ua": ua_id},
         )
     document = deployment.prepared(context, left, ua_id=ua_id, version=terms.version, order=terms.order)
-    with context.store.transaction(keep=not check) as tx:
-        found = require_rollout(tx, ua_id, doing="resume")
-        if refusal := held(context, replace(found, paused_at=""), now=context.clock.now()):
+    with rollout_change(context, ua_id, verb="resume", check=check) as (tx, found, now):
+        if refusal := held(context, replace(found, paused_at=""), now=now):
             raise refusal
         rollouts.resume(tx, ua=ua_id, owner=run or run_token())
     return {**document, **_planned(context, document["targets"], ua_id=ua_id, terms=terms)}

@@ -36,7 +36,7 @@ def paused(context: Context, *, ua_id: str, check: bool = False) -> dict[str, An
         NotFound: the UA is not rolled out.
         NotPermitted: the site lists its operators, and this is none of them.
     """
-    with _change(context, ua_id, verb="pause", check=check) as (tx, found, now):
+    with rollout_change(context, ua_id, verb="pause", check=check) as (tx, found, now):
         if not found.paused_at:
             rollouts.pause(tx, ua=ua_id, by=context.actor, now=now)
     return {"changed": not found.paused_at, **shown(context, ua_id)}
@@ -52,7 +52,7 @@ def stopped(context: Context, *, ua_id: str, check: bool = False) -> dict[str, A
     with context.store.reading() as tx:
         if rollouts.get(tx, ua=ua_id) is None:
             return {"changed": False, "ua": ua_id}
-    with _change(context, ua_id, verb="stop", check=check) as (tx, found, now):
+    with rollout_change(context, ua_id, verb="stop", check=check) as (tx, found, now):
         if goes_on(context, found, now=now):
             raise Conflict(
                 f"Cannot stop the rollout of UA '{ua_id}': '{found.holder}' works on it",
@@ -108,9 +108,10 @@ def terms_of(found: Rollout) -> Terms:
 
 
 @contextmanager
-def _change(
+def rollout_change(
     context: Context, ua_id: str, *, verb: str, check: bool
 ) -> Iterator[tuple[Tx, Rollout, datetime]]:
+    """A block that changes a rollout, with an entry that tells of it. Raises NotFound, NotPermitted."""
     identity.require_operator(context.identity, doing=f"{verb} the rollout of UA '{ua_id}'")
     with context.store.transaction(keep=not check) as tx:
         now = context.clock.now()
