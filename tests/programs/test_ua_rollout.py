@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.fake_clock import FakeClock
 from tests.programs.sandbox_guest import SandboxGuest
 from tests.programs.test_ua_lifecycle import context
 from vmm_automation.errors import Conflict, GuestUnreachable, LockHeld, NotFound, Partial, TaskFailed
@@ -15,8 +16,9 @@ from vmm_automation.operations import deployment, ua_rollout, ua_rollout_control
 from vmm_automation.operations.context import Context
 from vmm_automation.operations.ownership import owner_token, run_token
 from vmm_automation.operations.ua_rollout_plan import Terms
-from vmm_automation.state import rollouts
+from vmm_automation.state import rollouts, sessions, vms
 from vmm_automation.state.rollouts import Outcome
+from vmm_automation.state.sessions import SeatTaken
 from vmm_automation.state.store import Engine
 
 __all__ = ["context"]
@@ -249,6 +251,35 @@ def test_session_is_waited_for_until_it_ends_or_the_deadline(context: Context, t
     context.__dict__["clock"] = _EndsSession(context)
     assert outcome(context, guest, works("vm-1"), Terms(drain_s=600)) == "done"
     assert (context.clock.now() - began).total_seconds() < 10
+
+
+def test_vm_that_is_worked_on_is_given_to_no_session(context: Context, tmp_path: Path) -> None:
+    """Not meanwhile; afterwards, and some time after a run was killed, the seat is free again."""
+    clock = context.clock
+    assert isinstance(clock, FakeClock)
+    opened(context, "vm-1", terms=BATCH)
+
+    def claim(name: str) -> None:
+        with context.store.transaction() as tx:
+            vms.mark_clean(tx, vm="vm-1", now=clock.now())
+            sessions.claim(
+                tx, session_id=name, user=name, ua="demo", version="1.0", vm="vm-1", terminal="phone",
+                explanation={}, owner="", now=clock.now(),
+            )  # fmt: skip
+
+    def act() -> dict[str, Any]:
+        with pytest.raises(SeatTaken, match="UA 'demo' is rolled out to it"):
+            claim("early")
+        return works("vm-1")()
+
+    guest = guest_of(tmp_path, "vm-1")
+    assert outcome(context, guest, act) == "done"
+    with pytest.raises(ZeroDivisionError):
+        ua_rollout.on_vm(context, guest, lambda: {"changed": 1 // 0}, ua_id="demo", terms=BATCH)
+    with pytest.raises(SeatTaken):
+        claim("early")
+    clock.advance(seconds=context.site.policies.claim_deadline_s)
+    claim("late")
 
 
 class _EndsSession:

@@ -10,7 +10,17 @@ import pytest
 from vmm_automation.model.times import to_text
 from vmm_automation.model.ua import DeploymentState
 from vmm_automation.operations import watcher
-from vmm_automation.state import audit, generation_marks, ledger, orphans, publications, rollouts, seats, vms
+from vmm_automation.state import (
+    audit,
+    generation_marks,
+    holds,
+    ledger,
+    orphans,
+    publications,
+    rollouts,
+    seats,
+    vms,
+)
 from vmm_automation.state.audit import Author
 from vmm_automation.state.publications import Revision, Withdrawal
 from vmm_automation.state.rollouts import Outcome
@@ -61,6 +71,7 @@ def fill(store: Engine, clock: FakeClock) -> None:
 
 def publish(tx: Tx, clock: FakeClock) -> None:
     at = to_text(clock.now())
+    holds.hold(tx, vm="vm-1", reason="it's due", until=clock.now())
     publications.withdraw(tx, Withdrawal("cal", "0", at, "ann", "it's old", ""))
     publications.add(tx, Revision("cal", 1, at, "ann", "é", "d", {"1": {"kind": "pip"}}))
 

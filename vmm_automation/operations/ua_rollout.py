@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
+from datetime import timedelta
 from typing import Any
 
 from vmm_automation.errors import Conflict, Partial, VmmError, error_from_document
@@ -19,7 +20,7 @@ from vmm_automation.operations.ownership import run_token
 from vmm_automation.operations.ua_rollout_control import held, require_rollout, rollout_change, terms_of
 from vmm_automation.operations.ua_rollout_plan import Terms, batch_sizes, is_in_the_way, plan_rollout
 from vmm_automation.ports import Guest
-from vmm_automation.state import ledger, rollouts, sessions
+from vmm_automation.state import holds, ledger, rollouts, sessions
 from vmm_automation.state.rollouts import Outcome
 
 #: how often a session that is awaited is asked after, in seconds
@@ -101,11 +102,13 @@ def on_vm(
 ) -> dict[str, Any]:
     """Do one VM's part, unless the VM is in a session, the limit was reached, or the rollout was paused.
 
-    A session is waited for as long as the terms say. Where they say nothing at all, only a pause counts, and
-    a failure is raised.
+    A session is waited for as long as the terms say, and until the VM is done no other is given it. Where
+    they say nothing at all, only a pause counts, and a failure is raised.
     """
     began = time.monotonic()
     done: dict[str, Any] = {"changed": False, "vms": {guest.name: {"ua": ua_id, "actions": []}}}
+    if not (check or terms.plain):
+        _hold(context, guest.name, ua_id=ua_id, terms=terms)
     against = _obstacle(context, guest.name, ua_id=ua_id, terms=terms, check=check)
     if against:
         outcome = Outcome(guest.name, "skipped", reason=against)
@@ -122,6 +125,7 @@ def on_vm(
     if not check:
         with context.store.transaction() as tx:
             rollouts.note(tx, outcome, ua=ua_id)
+            holds.release(tx, vm=guest.name)
     elif outcome.error:
         raise error_from_document(outcome.error)
     done["vms"][guest.name] |= outcome.to_document()
@@ -175,6 +179,14 @@ def concluded(context: Context, *, ua_id: str, run: str = "", check: bool = Fals
             details=details,
         )
     return {"changed": False}
+
+
+def _hold(context: Context, vm: str, *, ua_id: str, terms: Terms) -> None:
+    """Who waits for a VM's session to end is the next one there, unless it takes too long."""
+    longest = timedelta(seconds=terms.drain_s + context.site.policies.claim_deadline_s)
+    with context.store.transaction() as tx:
+        until = context.clock.now() + longest
+        holds.hold(tx, vm=vm, reason=f"UA '{ua_id}' is rolled out to it", until=until)
 
 
 def _obstacle(context: Context, vm: str, *, ua_id: str, terms: Terms, check: bool) -> str:

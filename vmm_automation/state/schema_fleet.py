@@ -1,4 +1,4 @@
-"""The tables of what is offered to a fleet: published revisions, withdrawn versions, rollouts that pause."""
+"""The tables of a fleet: published revisions, withdrawn versions, paused rollouts, VMs they hold."""
 
 from __future__ import annotations
 
@@ -28,6 +28,14 @@ FLEET: Final = (
         reason TEXT NOT NULL,
         drain_until TEXT NOT NULL,
         PRIMARY KEY (ua, version)
+    )
+    """,
+    # a VM that is worked on: no session is given it before held_until
+    """
+    CREATE TABLE vm_holds (
+        vm TEXT PRIMARY KEY,
+        reason TEXT NOT NULL,
+        held_until TEXT NOT NULL
     )
     """,
     # request: a JSON document, what was asked for; '' where that was not kept
