@@ -87,10 +87,7 @@ def test_wheels_and_archives_come_and_go_without_a_trace(
     assert guided("ua", "remove", "radicale", "--vm", vm, "--yes").result is not None
     before = guest_is(guided, vm)
     for ua in ("hello", "radicale"):
-        planned = guided("ua", "install", ua, "--vm", vm, "--check")
-        installed = guided("ua", "install", ua, "--vm", vm)
-        assert planned.result["vms"] == installed.result["vms"]
-    assert installed.changed
+        assert guided("ua", "install", ua, "--vm", vm).changed
     for ua in ("hello", "radicale"):
         assert guided("ua", "remove", ua, "--vm", vm, "--yes").changed
     assert guest_is(guided, vm) == before
