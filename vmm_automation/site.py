@@ -8,6 +8,7 @@ Layout of ``inventories/<site>/``::
     uas/<id>.yml            the catalogue of UA definitions
     base_images/<name>.yml  base images
     pools/<name>.yml        pools of VMs
+    roles/<name>/           Ansible roles that bring UAs of kind role
 
 Each kind has a JSON Schema in :mod:`vmm_automation.schema`. A wrong file is reported with all its errors.
 """

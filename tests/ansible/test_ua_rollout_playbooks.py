@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 import tarfile
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from vmm_automation.adapters.cached_files import sha256_of
+from vmm_automation.state import rollouts
 
 from ..made_site import MadeSite, make_site
 from .test_playbooks import play
@@ -70,3 +72,50 @@ def test_batch_that_is_none_is_refused(fleet: MadeSite) -> None:
     """Before anything is begun."""
     status, document = fleet.json("ua", "install", "tool", "--batch", "some")
     assert (status, document["error"]["class"]) == (2, "UsageError")
+
+
+def test_plan_tells_vm_order_and_batch_and_changes_nothing(fleet: MadeSite) -> None:
+    """The same by command and by playbook; no VM is asked: none of these would answer."""
+    fleet.claim("s-1", vm="vm-2")
+    words = ("ua", "install", "tool", "--batch", "1,2", "--limit", "!vm-1", "--order", "newest")
+    status, document = fleet.json(*words, "--plan")
+    assert (status, document["changed"]) == (0, False)
+    steps = [(step["vm"], step["batch"], step["does"]) for step in document["result"]["plan"]]
+    assert steps == [("vm-2", 1, "skip"), ("vm-3", 2, "install")]
+    by_hand = play(fleet, "ua_install", ua_id="tool", ua_batch="1,2", ua_limit="!vm-1", ua_plan=True)
+    assert (by_hand.status, by_hand.changed, by_hand.stats["plan"]) == (0, 0, document["result"]["plan"])
+    assert "vm-3" in fleet.vmm(*words, "--plan").stdout
+    assert [row for row in fleet.dump() if row.startswith(("rollout", "deployments"))] == []
+
+
+def test_every_verb_takes_a_pattern_of_vms(fleet: MadeSite) -> None:
+    """Only what matches is worked on; a pattern of no VM is refused by each of them."""
+    for verb in ("install", "update", "deliver", "activate", "deactivate", "rollback", "remove", "status"):
+        more = ("--yes",) if verb == "remove" else ()
+        status, document = fleet.json("ua", verb, "tool", "--limit", "x*", *more)
+        assert (status, document["error"]["class"]) == (4, "NotFound"), verb
+    done = play(fleet, "ua_status", ua_id="tool", ua_limit="vm-3")
+    assert "fatal: [vm-3]" in done.text
+    assert "vm-1]" not in done.text
+
+
+def test_rollout_is_paused_shown_and_stopped_through_both_doors(fleet: MadeSite) -> None:
+    """One that no process works on any more is taken over on its own terms, or given up."""
+    assert fleet.json("ua", "rollout", "pause", "tool")[0] == 4
+    with fleet.store() as store, store.transaction() as tx:
+        request = {"version": "1", "batch": "1", "targets": ["vm-1", "vm-3"]}
+        now = datetime.now(UTC)
+        rollouts.begin(tx, ua="tool", holder="ann", owner="", now=now, request=request)
+    assert play(fleet, "ua_rollout_pause", ua_id="tool").changed == 1
+    (shown,) = fleet.json("ua", "rollout", "show", "tool")[1]["result"]["rollouts"]
+    assert (shown["state"], list(shown["vms"])) == ("paused", ["vm-1", "vm-3"])
+    assert "waiting" in fleet.vmm("ua", "rollout", "show").stdout
+    status, document = fleet.json("ua", "install", "tool")
+    assert (status, document["error"]["hint"]) == (6, "vmm ua rollout resume tool")
+    error = fleet.json("ua", "rollout", "resume", "tool")[1]["error"]
+    assert {vm: told["outcome"] for vm, told in error["details"]["vms"].items()} == {
+        "vm-1": "failed",
+        "vm-3": "failed",
+    }
+    assert not play(fleet, "ua_rollout_stop", ua_id="tool").changed
+    assert play(fleet, "ua_rollout_show").stats["rollouts"] == []

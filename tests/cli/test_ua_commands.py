@@ -17,7 +17,7 @@ versions:
   "1":
     kind: archive
     artifacts: [{source: app.tar, sha256: none}]
-  "2": {kind: rpm}
+  "2": {kind: ipk}
 """
 SOUND = """\
 versions:
@@ -88,3 +88,20 @@ def test_ua_is_shown_with_versions_changes_and_where_it_is(site: MadeSite) -> No
     assert "3.5.4" in text
     assert "web http 5232" in text
     assert site.json("ua", "show", "nothing")[0] == site.json("ua", "validate", "nothing")[0] == 4
+
+
+def test_revision_is_published_and_a_version_withdrawn_through_the_command(site: MadeSite) -> None:
+    """Both tell what they did, a dry run the same without doing it, and 'show' has the log."""
+    put(site, "tool", SOUND.format(digest=archive(site)))
+    words = ("ua", "publish", "tool", "--note", "first")
+    planned = site.json(*words, "--check")[1]
+    done = site.json(*words)[1]
+    assert planned["result"]["changelog"] == done["result"]["changelog"]
+    assert (planned["changed"], done["changed"], site.json(*words)[1]["changed"]) == (True, True, False)
+    withdrawal = ("ua", "withdraw", "tool", "--version", "1", "--drain", "2h")
+    assert site.json(*withdrawal)[1]["result"]["drain_until"]
+    status, document = site.json("ua", "install", "tool")
+    assert (status, document["error"]["class"]) == (5, "Conflict")
+    text = site.vmm("ua", "show", "tool").stdout
+    assert "1 added: the first one" in text
+    assert "archive, withdrawn" in text

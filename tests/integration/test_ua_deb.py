@@ -1,8 +1,14 @@
-"""An application of kind deb: installed without the guest's network, and removed to the last file."""
+"""Applications of every kind come and go without a trace, and kind deb without the guest's network."""
 
 from __future__ import annotations
 
-from .controller import Controller
+import re
+import tarfile
+from pathlib import Path
+
+from vmm_automation.adapters.cached_files import sha256_of
+
+from .controller import REPOSITORY, Controller
 
 _PACKAGES = "dpkg-query -W -f '${Package} ${Version} ${db:Status-Abbrev}\\n' | sort"
 #: pyc files that a Python of the guest wrote for itself, and what ldconfig keeps, are not the application's
@@ -58,3 +64,30 @@ def test_deb_application_serves_a_session_and_keeps_its_queue(
     assert vmm.on_guest(vm, f"cat {file}") == "kept"
     vmm("session", "close", again["session"]["id"])
     vmm("ua", "remove", "aria2", "--vm", vm, "--yes")
+
+
+def test_wheels_and_archives_come_and_go_without_a_trace(
+    vmm: Controller, idle_vms: tuple[str, str], tmp_path: Path
+) -> None:
+    """Two UAs side by side, one as the guide writes it: packages and files are what they were."""
+    vm = idle_vms[0]
+    (definition,) = re.findall(
+        r"^```yaml\n(.*?)^```$", (REPOSITORY / "docs/add-a-ua.md").read_text(), re.MULTILINE | re.DOTALL
+    )
+    program = re.findall(r"<<'END'\n(.*?)^END$", (REPOSITORY / "docs/add-a-ua.md").read_text(), re.M | re.S)
+    (tmp_path / "serve").write_text(program[0])
+    (tmp_path / "serve").chmod(0o755)
+    archive = tmp_path / "hello-1.0.tar.gz"
+    with tarfile.open(archive, "w:gz") as opened:
+        opened.add(tmp_path / "serve", "serve")
+    guided = vmm.on_site(
+        tmp_path / "site", {"uas/hello.yml": definition.replace("DIGEST", sha256_of(archive))}
+    )
+    archive.rename(guided.site / "uas" / archive.name)
+    assert guided("ua", "remove", "radicale", "--vm", vm, "--yes").result is not None
+    before = guest_is(guided, vm)
+    for ua in ("hello", "radicale"):
+        assert guided("ua", "install", ua, "--vm", vm).changed
+    for ua in ("hello", "radicale"):
+        assert guided("ua", "remove", ua, "--vm", vm, "--yes").changed
+    assert guest_is(guided, vm) == before

@@ -40,7 +40,47 @@ for word in "$@"; do
     esac
 done
 """
+# 'shared' is what every package of the guest's own sources needs; 'greedy' wants another libc6.
+_APT = """#!/bin/sh
+db=@ROOT@/var/lib/dpkg/installed
+echo "$*" >>@ROOT@/state/apt.log
+for word in "$@"; do
+    case $word in
+        --simulate) simulate=yes ;;
+        update) : >@ROOT@/state/lists; exit 0 ;;
+        --*) ;;
+        install) [ -e @ROOT@/state/lists ] || { echo 'Unable to locate package' >&2; exit 100; } ;;
+        *) name=${word%%=*}
+            [ "$name" != greedy ] || echo 'Inst libc6 [2.36] (2.40 Debian:13/stable [amd64])'
+            for each in "$name 1.5" "shared 1.5"; do
+                grep -q "^${each% *} " "$db" && continue
+                if [ "$simulate" ]; then
+                    echo "Inst ${each% *} (${each#* } Debian:12/stable [amd64])"
+                else
+                    echo "$each installed" >>"$db"
+                fi
+            done ;;
+    esac
+done
+"""
+_RPM = """#!/bin/sh
+db=@ROOT@/state/rpms
+touch "$db"
+echo "$*" >>@ROOT@/state/rpm.log
+[ "$1" != -qa ] || { cat "$db"; exit 0; }
+for word in "$@"; do
+    case $word in
+        --erase) erase=yes ;;
+        *.rpm) name=${word##*/}; name=${name%.rpm}
+            sed -i "/^${name%%-*} /d" "$db"; echo "${name%%-*} ${name#*-} installed" >>"$db" ;;
+        --*) ;;
+        *) [ -z "$erase" ] || sed -i "/^$word /d" "$db" ;;
+    esac
+done
+"""
 _PROGRAMS = {
+    "apt-get": _APT,
+    "rpm": _RPM,
     "systemctl": _SYSTEMCTL,
     "dpkg": _DPKG,
     "dpkg-query": "#!/bin/sh\ncat @ROOT@/var/lib/dpkg/installed\n",

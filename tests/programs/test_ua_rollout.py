@@ -8,16 +8,21 @@ from typing import Any
 
 import pytest
 
+from tests.fake_clock import FakeClock
 from tests.programs.sandbox_guest import SandboxGuest
 from tests.programs.test_ua_lifecycle import context
-from vmm_automation.errors import Conflict, GuestUnreachable, LockHeld, Partial, TaskFailed
-from vmm_automation.operations import deployment, ua_rollout
+from vmm_automation.errors import Conflict, GuestUnreachable, LockHeld, NotFound, Partial, TaskFailed
+from vmm_automation.operations import deployment, ua_rollout, ua_rollout_control
 from vmm_automation.operations.context import Context
 from vmm_automation.operations.ownership import owner_token, run_token
-from vmm_automation.state import rollouts
+from vmm_automation.operations.ua_rollout_plan import Terms
+from vmm_automation.state import rollouts, sessions, vms
+from vmm_automation.state.rollouts import Outcome
+from vmm_automation.state.sessions import SeatTaken
 from vmm_automation.state.store import Engine
 
 __all__ = ["context"]
+BATCH, ONE = Terms(batch="1"), Terms(max_failures=1)
 Act = Callable[[], dict[str, Any]]
 
 
@@ -48,7 +53,7 @@ def test_real_installations_are_told_per_vm(context: Context, tmp_path: Path) ->
         def act(guest: SandboxGuest = guest) -> dict[str, Any]:
             return deployment.active(context, guest, ua_id="demo", version="1.0")
 
-        told = ua_rollout.on_vm(context, guest, act, ua_id="demo")["vms"][name]
+        told = ua_rollout.on_vm(context, guest, act, ua_id="demo", terms=BATCH)["vms"][name]
         assert (told["outcome"], told["reason"], told["actions"][0]) == ("done", "", "deliver")
         assert told["duration_ms"] > 0
     assert ua_rollout.concluded(context, ua_id="demo") == {"changed": False}
@@ -62,7 +67,7 @@ def test_rollout_stops_at_its_limit_and_tells_of_every_vm(context: Context, tmp_
     began(context)
     acts: dict[str, Act] = {"vm-1": works("vm-1"), "vm-2": fails, "vm-3": works("vm-3")}
     for name, act in acts.items():
-        ua_rollout.on_vm(context, guest_of(tmp_path, name), act, ua_id="demo", max_failures=1)
+        ua_rollout.on_vm(context, guest_of(tmp_path, name), act, ua_id="demo", terms=ONE)
     with pytest.raises(Partial, match=r"failed on 1 of 3 VMs \(vm-2\)") as partial:
         ua_rollout.concluded(context, ua_id="demo")
     told = partial.value.details["vms"]
@@ -78,8 +83,8 @@ def test_rollout_in_which_all_failed_is_the_failure_itself(context: Context, tmp
     """The exit code is that of the class, not of a partial result; a dry run fails as it is."""
     began(context)
     with pytest.raises(GuestUnreachable):
-        ua_rollout.on_vm(context, guest_of(tmp_path, "vm-1"), fails, ua_id="demo", check=True)
-    ua_rollout.on_vm(context, guest_of(tmp_path, "vm-1"), fails, ua_id="demo")
+        ua_rollout.on_vm(context, guest_of(tmp_path, "vm-1"), fails, ua_id="demo", terms=BATCH, check=True)
+    ua_rollout.on_vm(context, guest_of(tmp_path, "vm-1"), fails, ua_id="demo", terms=BATCH)
     with pytest.raises(GuestUnreachable) as failure:
         ua_rollout.concluded(context, ua_id="demo")
     assert failure.value.details["vms"]["vm-1"]["outcome"] == "failed"
@@ -90,13 +95,15 @@ def test_vm_in_a_session_is_passed_over_unless_forced(context: Context, tmp_path
     """It is told as busy; alone, that is a conflict; with force it is worked on."""
     guest = guest_of(tmp_path, "vm-1")
     began(context)
-    told = ua_rollout.on_vm(context, guest, works("vm-1"), ua_id="demo")
+    told = ua_rollout.on_vm(context, guest, works("vm-1"), ua_id="demo", terms=BATCH)
     assert told["changed"] is False
     assert told["vms"]["vm-1"]["reason"] == "busy: session 's-1'"
     with pytest.raises(Conflict, match="on no VM"):
         ua_rollout.concluded(context, ua_id="demo")
     began(context)
-    assert ua_rollout.on_vm(context, guest, works("vm-1"), ua_id="demo", force=True)["changed"]
+    assert ua_rollout.on_vm(context, guest, works("vm-1"), ua_id="demo", terms=Terms(batch="1", force=True))[
+        "changed"
+    ]
     ua_rollout.concluded(context, ua_id="demo")
 
 
@@ -119,17 +126,17 @@ def test_second_rollout_of_a_ua_is_refused_while_the_first_lives(context: Contex
     context.__dict__["hypervisor"] = _Prepared()
     began(context, owner=owner_token(1), holder="anna")
     with pytest.raises(LockHeld, match="'anna' rolls it out since") as held:
-        ua_rollout.opened(context, ["vm-1"], ua_id="demo", version="1.0")
+        ua_rollout.opened(context, ["vm-1"], ua_id="demo", terms=Terms("1.0"))
     assert held.value.details["holder"] == "anna"
     host, boot, *_rest = run_token().split(":")
     began(context, owner=f"{host}:{boot}:1:1", holder="gone")
-    ua_rollout.opened(context, ["vm-1"], ua_id="demo", version="1.0", check=True)
+    ua_rollout.opened(context, ["vm-1"], ua_id="demo", terms=Terms("1.0"), check=True)
     with store.reading() as tx:
         found = rollouts.get(tx, ua="demo")
     assert found is not None
     assert found.holder == "gone"
     assert ua_rollout.concluded(context, ua_id="demo") == {"changed": False}
-    ua_rollout.opened(context, ["vm-1"], ua_id="demo", version="1.0")
+    ua_rollout.opened(context, ["vm-1"], ua_id="demo", terms=Terms("1.0"))
     with store.reading() as tx:
         mine = rollouts.get(tx, ua="demo")
     assert mine is not None
@@ -144,7 +151,149 @@ def test_failed_probe_in_a_rollout_is_told_with_what_is_active(context: Context,
         details = {"returned": "1.0"}
         raise TaskFailed("its probe did not hold; version 1.0 is active again", details=details)
 
-    ua_rollout.on_vm(context, guest_of(tmp_path, "vm-1"), act, ua_id="demo")
+    ua_rollout.on_vm(context, guest_of(tmp_path, "vm-1"), act, ua_id="demo", terms=BATCH)
     with pytest.raises(TaskFailed, match="is active again") as failed:
         ua_rollout.concluded(context, ua_id="demo")
     assert failed.value.details["returned"] == "1.0"
+
+
+def opened(context: Context, *names: str, terms: Terms = BATCH) -> dict[str, Any]:
+    context.__dict__["hypervisor"] = _Several(names)
+    return ua_rollout.opened(context, [], ua_id="demo", terms=terms)
+
+
+class _Several(_Prepared):
+    """In place of the hypervisor: VMs that run."""
+
+    def __init__(self, names: tuple[str, ...]) -> None:
+        self._names = names
+
+    def vms(self) -> list[Any]:
+        """All of them."""
+        return [self.vm(name) for name in self._names]
+
+
+def outcome(context: Context, guest: SandboxGuest, act: Act, terms: Terms = BATCH) -> str:
+    done = ua_rollout.on_vm(context, guest, act, ua_id="demo", terms=terms)
+    return str(done["vms"][guest.name]["outcome"])
+
+
+def test_paused_rollout_begins_no_other_vm_and_is_resumed_with_the_rest(
+    context: Context, tmp_path: Path
+) -> None:
+    """What was done is not done again; the terms are kept; meanwhile no other rollout may begin."""
+    guests = [guest_of(tmp_path, name) for name in ("vm-1", "vm-2", "vm-3")]
+    plan = opened(context, "vm-1", "vm-2", "vm-3", terms=Terms("1.0", batch="1"))
+    assert plan["batches"] == [1, 1, 1]
+    assert outcome(context, guests[0], works("vm-1")) == "done"
+    assert ua_rollout_control.paused(context, ua_id="demo", check=True)["changed"]
+    assert outcome(context, guests[1], fails) == "failed"
+    assert ua_rollout_control.paused(context, ua_id="demo")["changed"]
+    assert not ua_rollout_control.paused(context, ua_id="demo")["changed"]
+    assert outcome(context, guests[2], works("vm-3")) == "skipped"
+    with pytest.raises(Partial, match=r"paused by 'root' with 1 VMs to do \(vm-3\)") as partial:
+        ua_rollout.concluded(context, ua_id="demo")
+    assert partial.value.hint == "vmm ua rollout resume demo"
+    with pytest.raises(LockHeld, match="is paused by 'root'"):
+        ua_rollout.opened(context, [], ua_id="demo", terms=BATCH)
+    (shown,) = ua_rollout_control.shown(context)["rollouts"]
+    assert (shown["state"], shown["vms"]["vm-3"]["outcome"]) == ("paused", "skipped")
+    again = ua_rollout.resumed(context, ua_id="demo")
+    assert [step["vm"] for step in again["plan"]] == ["vm-2", "vm-3"]
+    assert ua_rollout_control.kept_terms(context, "demo") == Terms("1.0", batch="1")
+    assert [outcome(context, guest, works(guest.name)) for guest in guests[1:]] == ["done", "done"]
+    ua_rollout.concluded(context, ua_id="demo")
+    assert ua_rollout_control.shown(context)["rollouts"] == []
+
+
+def test_rollout_of_a_killed_run_is_shown_as_cut_off_and_resumed_or_stopped(context: Context) -> None:
+    """One that goes on is neither; what is not there is not found."""
+    context.__dict__["hypervisor"] = _Prepared()
+    with pytest.raises(NotFound, match="there is none"):
+        ua_rollout.resumed(context, ua_id="demo")
+    opened(context, "vm-1", terms=Terms("1.0", batch="1"))
+    with pytest.raises(LockHeld, match="rolls it out since"):
+        ua_rollout.resumed(context, ua_id="demo")
+    with pytest.raises(Conflict, match="works on it"):
+        ua_rollout_control.stopped(context, ua_id="demo")
+    with context.store.transaction() as tx:
+        rollouts.let_go(tx, ua="demo")
+    assert ua_rollout_control.shown(context, "demo")["rollouts"][0]["state"] == "cut off"
+    assert ua_rollout.resumed(context, ua_id="demo", check=True)["targets"] == ["vm-1"]
+    with context.store.transaction() as tx:
+        rollouts.note(tx, Outcome("vm-1", "done"), ua="demo")
+    with pytest.raises(Conflict, match="Nothing is left"):
+        ua_rollout.resumed(context, ua_id="demo")
+    assert ua_rollout_control.stopped(context, ua_id="demo")["changed"]
+    assert not ua_rollout_control.stopped(context, ua_id="demo")["changed"]
+
+
+def test_pause_counts_in_an_installation_without_terms_too(context: Context, tmp_path: Path) -> None:
+    """There, a failure is the run's own."""
+    plain = Terms("1.0")
+    opened(context, "vm-1", "vm-2", terms=plain)
+    guest = guest_of(tmp_path, "vm-1")
+    with pytest.raises(GuestUnreachable):
+        ua_rollout.on_vm(context, guest, fails, ua_id="demo", terms=plain)
+    ua_rollout_control.paused(context, ua_id="demo")
+    assert outcome(context, guest, works("vm-1"), plain) == "skipped"
+
+
+@pytest.mark.usefixtures("live")
+def test_session_is_waited_for_until_it_ends_or_the_deadline(context: Context, tmp_path: Path) -> None:
+    """After the deadline the VM is passed over, or worked on where that is forced and the UA is another."""
+    guest = guest_of(tmp_path, "vm-1")
+    opened(context, "vm-1", terms=Terms("1.0", drain_s=60))
+    told = ua_rollout.on_vm(context, guest, works("vm-1"), ua_id="demo", terms=Terms(drain_s=60))
+    assert told["vms"]["vm-1"]["reason"] == "busy: session 's-1', which did not end within 60 s"
+    assert outcome(context, guest, works("vm-1"), Terms(drain_s=60, force=True)) == "done"
+    began = context.clock.now()
+    context.__dict__["clock"] = _EndsSession(context)
+    assert outcome(context, guest, works("vm-1"), Terms(drain_s=600)) == "done"
+    assert (context.clock.now() - began).total_seconds() < 10
+
+
+def test_vm_that_is_worked_on_is_given_to_no_session(context: Context, tmp_path: Path) -> None:
+    """Not meanwhile; afterwards, and some time after a run was killed, the seat is free again."""
+    clock = context.clock
+    assert isinstance(clock, FakeClock)
+    opened(context, "vm-1", terms=BATCH)
+
+    def claim(name: str) -> None:
+        with context.store.transaction() as tx:
+            vms.mark_clean(tx, vm="vm-1", now=clock.now())
+            sessions.claim(
+                tx, session_id=name, user=name, ua="demo", version="1.0", vm="vm-1", terminal="phone",
+                explanation={}, owner="", now=clock.now(),
+            )  # fmt: skip
+
+    def act() -> dict[str, Any]:
+        with pytest.raises(SeatTaken, match="UA 'demo' is rolled out to it"):
+            claim("early")
+        return works("vm-1")()
+
+    guest = guest_of(tmp_path, "vm-1")
+    assert outcome(context, guest, act) == "done"
+    with pytest.raises(ZeroDivisionError):
+        ua_rollout.on_vm(context, guest, lambda: {"changed": 1 // 0}, ua_id="demo", terms=BATCH)
+    with pytest.raises(SeatTaken):
+        claim("early")
+    clock.advance(seconds=context.site.policies.claim_deadline_s)
+    claim("late")
+
+
+class _EndsSession:
+    """A clock in whose time the session ends."""
+
+    def __init__(self, context: Context) -> None:
+        self._context, self._clock = context, context.clock
+
+    def now(self) -> Any:
+        """The time."""
+        return self._clock.now()
+
+    def sleep(self, seconds: float) -> None:
+        """It ends meanwhile."""
+        self._clock.sleep(seconds)
+        with self._context.store.transaction() as tx:
+            tx.execute("UPDATE sessions SET state = 'closed' WHERE id = 's-1'")

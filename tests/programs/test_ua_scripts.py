@@ -271,7 +271,7 @@ def test_every_script_is_posix_shell() -> None:
     waiting: dict[str, Any] = {"ports": [80], "deadline_s": 1}
     scripts = [
         ua_scripts.status_script(),
-        ua_scripts.install_script("a", version="1", kind="deb", digest="d", activate=True, **waiting),
+        ua_scripts.install_script("a", version="1", digest="d", activate=True, **waiting),
         ua_scripts.switch_script("a", version="1", **waiting),
         ua_scripts.start_script("a", version="1", **waiting),
         ua_scripts.stop_script("a"),
@@ -285,6 +285,6 @@ def test_every_script_is_posix_shell() -> None:
 def test_names_reach_the_shell_quoted() -> None:
     """Whatever a value holds, the shell reads it as one word."""
     script = ua_scripts.install_script(
-        "demo", version="1.0; reboot", kind="pip", digest="d", activate=True, ports=[80], deadline_s=1
+        "demo", version="1.0; reboot", digest="d", activate=True, ports=[80], deadline_s=1
     )
     assert "version='1.0; reboot'\n" in script

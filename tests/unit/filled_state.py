@@ -15,16 +15,19 @@ from vmm_automation.operations import watcher
 from vmm_automation.state import (
     audit,
     generation_marks,
+    holds,
     ledger,
     moves,
     orphans,
     pools,
+    publications,
     rollouts,
     seats,
     vms,
     waiting,
 )
 from vmm_automation.state.audit import Author
+from vmm_automation.state.publications import Revision, Withdrawal
 from vmm_automation.state.rollouts import Outcome
 from vmm_automation.state.store import Engine, Tx
 
@@ -47,6 +50,7 @@ def fill(store: Engine, clock: FakeClock) -> None:
         vms.forget(tx, vm="vm-2")
         ledger.record(tx, vm="vm-1", ua="cal", version="1", state=DeploymentState.ACTIVE, now=clock.now())
         rollouts.begin(tx, ua="cal", holder="ann", owner="host:boot:1:1", now=clock.now())
+        publish(tx, clock)
         rollouts.note(tx, Outcome("vm-1", "failed", 12, "it's gone", {"message": "é"}), ua="cal")
         seats.learn(tx, vm="vm-1", offered={"vcpus": 1}, active={"cal": "1"}, free=False)
         pools.set_levels(tx, pool="calendars", levels=Levels(2, 1))
@@ -88,6 +92,13 @@ def moving(tx: Tx, clock: FakeClock) -> None:
     assert moves.hold(
         tx, session_id="s-live", vm="vm-next", terminal="tv", explanation=explained, now=clock.now()
     )
+
+
+def publish(tx: Tx, clock: FakeClock) -> None:
+    at = to_text(clock.now())
+    holds.hold(tx, vm="vm-1", reason="it's due", until=clock.now())
+    publications.withdraw(tx, Withdrawal("cal", "0", at, "ann", "it's old", ""))
+    publications.add(tx, Revision("cal", 1, at, "ann", "é", "d", {"1": {"kind": "pip"}}))
 
 
 def events_after(store: Engine, clock: FakeClock) -> int:

@@ -187,8 +187,8 @@ user_data: {settings: [.config/x, /abs, a/../b], exceptions: [.config/x]}
 requirements: {terminal: {protocols: []}, vm: {memory: 1}}
 versions:
   "1/2": {kind: pip, artifacts: []}
-  "1.0": {kind: rpm}
-  "1.1": {kind: pip, artifacts: [{source: radicale==1.1, sha256: xyz}, {source: "https://x/y", sha256: "1"}]}
+  "1.0": {kind: ipk}
+  "1.1": {kind: pip, artifacts: [{source: radicale==1.1, sha256: xyz}, {source: "http://a@x/y", sha256: "1"}]}
   "1.2": {kind: deb, artifacts: [{source: x, sha256: "2"}]}
   "1.3": {kind: archive, packages: [x1], artifacts: [{source: --index-url=x}]}
 """
@@ -213,9 +213,9 @@ def test_ua_with_many_mistakes_lists_all_with_paths(directory: Path) -> None:
         "requirements.vm.memory: unknown key; did you mean 'memory_mib'?",
         "versions: '1/2' is not a version",
         "versions.1/2.artifacts: is empty",
-        "versions.1.0.kind: 'rpm' is not one of pip, deb, archive",
+        "versions.1.0.kind: 'ipk' is not one of pip, deb, apt, rpm, archive, role",
         "versions.1.1.artifacts[0].sha256: 'xyz' is not a SHA-256 (64 hexadecimal digits)",
-        "versions.1.1.artifacts[1].source: 'https://x/y' is not a path",
+        "versions.1.1.artifacts[1].source: 'http://a@x/y' is not a path",
         "versions.1.1.artifacts[1].sha256: '1' is not a SHA-256",
         "versions.1.2.packages: is missing",
         "versions.1.2.artifacts: must be empty for this kind",

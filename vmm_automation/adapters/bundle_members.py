@@ -22,6 +22,8 @@ from vmm_automation.errors import ArtifactInvalid
 #: bytes of content, and members, that one artifact may unpack to
 MOST_BYTES = 1 << 30
 MOST_MEMBERS = 100_000
+#: in a bundle: name and version of each package that it needs, one per line
+PACKAGES_FILE = ".vmm-packages"
 _EXECUTABLE = 0o111
 _TYPE, _REGULAR, _LINK = 0o170000, 0o100000, 0o120000
 _PLAIN_MODE = 0o644

@@ -7,11 +7,11 @@ bundle appears by a rename, whole or not at all; one that was altered afterwards
 
 Layout inside, which is the layout of a version's directory in a guest::
 
-    app/            pip: the wheels, unpacked; archive: its own content
-    packages/       deb: the package files
     etc/            the definition's configuration files
     .vmm-unit       the systemd unit (absent for a tool)
-    .vmm-packages   deb: name and version of each package, one per line
+    .vmm-deliver, .vmm-install   what the kind does in the guest (``kinds/__init__.py``)
+    .vmm-packages   name and version of each package that the version needs, one per line
+    app/, packages/ and what else the kind has
 """
 
 from __future__ import annotations
@@ -20,27 +20,30 @@ import gzip
 import hashlib
 import io
 import json
+import re
+import shutil
 import tarfile
 import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import unquote
 
-from vmm_automation.adapters.bundle_members import Member, archive_members, safe_name, wheel_members
+from vmm_automation.adapters.bundle_members import Member, safe_name
 from vmm_automation.adapters.cached_files import no_space, sha256_of
+from vmm_automation.adapters.kinds import kind_of
 from vmm_automation.adapters.ua_unit import fill_placeholders, render_unit
 from vmm_automation.errors import ArtifactInvalid, InvalidName
 from vmm_automation.model.names import check_name
 from vmm_automation.model.ua import UaDefinition, UaVersion
 
 #: raised when the layout above changes: then everything is delivered anew
-LAYOUT = 1
+LAYOUT = 2
 _CHUNK = 1 << 20
 #: 1980-01-01: old enough to be nobody's, and no tar calls it implausible
 _MTIME = 315532800
 UNIT_FILE = ".vmm-unit"
-PACKAGES_FILE = ".vmm-packages"
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,8 @@ def _inputs_key(definition: UaDefinition, version: UaVersion, files: Sequence[Pa
         "layout": LAYOUT,
         "ua": definition.id,
         "kind": version.kind,
+        "packages": version.packages,
+        "hooks": dict(kind_of(version.kind).hooks),
         "unit": unit,
         "etc": definition.files,
         "artifacts": [[path.name, sha256_of(path)] for path in files],
@@ -123,12 +128,13 @@ def _unpacked(path: Path) -> tuple[str, int]:
 
 
 def _build(definition: UaDefinition, version: UaVersion, *, files: Sequence[Path], directory: Path) -> str:
-    members = _collected(definition, version, files)
+    with _private_copies(files, directory=directory) as copies:
+        members = _collected(definition, version, copies)
     with tempfile.NamedTemporaryFile(dir=directory, prefix=".bundle-", delete=False) as file:
         scratch = Path(file.name)
         try:
             # No name and no time in the gzip header: they are not content. Packages are compressed already.
-            level = 0 if version.kind == "deb" else 6
+            level = 0 if kind_of(version.kind).packed else 6
             with gzip.GzipFile(filename="", fileobj=file, mode="wb", compresslevel=level, mtime=0) as stream:
                 _write_tar(stream, members)
             file.flush()
@@ -157,17 +163,10 @@ def _collected(definition: UaDefinition, version: UaVersion, files: Sequence[Pat
 
 
 def _members(definition: UaDefinition, version: UaVersion, files: Sequence[Path]) -> Iterator[Member]:
-    for path in files:
-        if version.kind == "pip":
-            yield from wheel_members(path, below="app")
-        elif version.kind == "archive":
-            yield from archive_members(path, below="app")
-        else:
-            # The cache puts the digest before the name.
-            yield Member(f"packages/{path.name.partition('-')[2]}", path.read_bytes())
-    if version.kind == "deb":
-        lines = sorted(_package_line(path.name.partition("-")[2]) for path in files)
-        yield Member(PACKAGES_FILE, "".join(lines).encode())
+    kind = kind_of(version.kind)
+    yield from kind.members(version, files)
+    for hook, text in kind.hooks.items():
+        yield Member(f".vmm-{hook}", text.encode())
     for name, content in definition.files.items():
         inside = safe_name(name, source=Path(f"{definition.id}.yml"))
         yield Member(f"etc/{inside}", fill_placeholders(content, ua=definition.id).encode())
@@ -175,10 +174,28 @@ def _members(definition: UaDefinition, version: UaVersion, files: Sequence[Path]
         yield Member(UNIT_FILE, unit.encode())
 
 
-def _package_line(file_name: str) -> str:
-    """``name version``: apt writes the colon of an epoch as ``%3a`` in file names."""
-    name, version, _architecture = file_name.split("_", 2)
-    return f"{name} {unquote(version)}\n"
+@contextmanager
+def _private_copies(files: Sequence[Path], *, directory: Path) -> Iterator[list[Path]]:
+    """Copies that nobody else changes: what has the digest of its name is what goes into the bundle.
+
+    Raises:
+        ArtifactInvalid: one has it no more.
+    """
+    with tempfile.TemporaryDirectory(dir=directory, prefix=".building-") as scratch:
+        copies = []
+        for path in files:
+            copy = Path(scratch) / path.name
+            shutil.copyfile(path, copy)
+            expected = path.name.partition("-")[0]
+            if _DIGEST.fullmatch(expected) and (actual := sha256_of(copy)) != expected:
+                raise ArtifactInvalid(
+                    f"Artifact '{path.name}' was changed after it was verified: "
+                    f"expected sha256 {expected}, the file has {actual}",
+                    hint=f"rm {path}",
+                    details={"path": str(path), "expected": expected, "actual": actual},
+                )
+            copies.append(copy)
+        yield copies
 
 
 def _write_tar(stream: gzip.GzipFile, members: dict[str, Member]) -> None:

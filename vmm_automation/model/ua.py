@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from vmm_automation.errors import NotFound
+from vmm_automation.errors import Conflict, NotFound
 
 
 class DeploymentState(StrEnum):
@@ -43,7 +43,11 @@ class Artifact:
 
 @dataclass(frozen=True)
 class UaVersion:
-    """One version of a UA and what it is delivered from; ``changes`` is what its users read."""
+    """One version of a UA and what it is delivered from; ``changes`` is what its users read.
+
+    ``withdrawn`` is not in the site's file: the state says whether the version is still offered.
+    ``role`` and ``variables`` are of kind *role*: a role of the site, and what it is given.
+    """
 
     version: str
     kind: str
@@ -53,6 +57,9 @@ class UaVersion:
     requirements: Requirements | None = None
     licence: str = ""
     changes: tuple[str, ...] = ()
+    withdrawn: bool = False
+    role: str = ""
+    variables: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -168,13 +175,13 @@ class UaDefinition:
     session_max_s: int | None = None
 
     def version(self, wanted: str | None = None) -> UaVersion:
-        """The wanted version, or the newest.
+        """The wanted version, or the newest that is offered.
 
         Raises:
             NotFound: the definition has no such version.
         """
         if wanted is None:
-            return self.versions[-1]
+            return self.newest
         for version in self.versions:
             if version.version == wanted:
                 return version
@@ -184,6 +191,28 @@ class UaDefinition:
             hint="vmm ua list",
             details={"ua": self.id, "version": wanted},
         )
+
+    @property
+    def newest(self) -> UaVersion:
+        """The newest version that was not withdrawn; the newest of all where every one was."""
+        offered = [version for version in self.versions if not version.withdrawn]
+        return (offered or self.versions)[-1]
+
+    def offered(self, wanted: str | None = None) -> UaVersion:
+        """The same as :meth:`version`, for whoever is about to bring it to a VM or into a session.
+
+        Raises:
+            NotFound: the definition has no such version.
+            Conflict: it was withdrawn.
+        """
+        version = self.version(wanted)
+        if version.withdrawn:
+            raise Conflict(
+                f"UA '{self.id}' {version.version} is not offered any more: it was withdrawn",
+                hint=f"vmm ua show {self.id}",
+                details={"ua": self.id, "version": version.version},
+            )
+        return version
 
     def needs(self, version: str | None) -> Requirements:
         """What one version requires: what it states itself, else what the UA states for all of them."""

@@ -7,23 +7,33 @@ from typing import Any
 
 from vmm_automation.adapters.artifacts import fetch_artifacts
 from vmm_automation.adapters.bundles import Bundle, build_bundle
+from vmm_automation.adapters.kinds import kind_of
 from vmm_automation.errors import Conflict, NotFound, UsageError, VmmError
 from vmm_automation.model.ua import UaDefinition, UaVersion
 from vmm_automation.model.vm import VmState
 from vmm_automation.operations import ua, ua_notes
 from vmm_automation.operations.context import Context
 from vmm_automation.operations.ua_base_packages import base_package_status
+from vmm_automation.operations.ua_offer import offered_ua
+from vmm_automation.operations.ua_role import with_role, without_role
+from vmm_automation.operations.ua_targets import select_targets
 from vmm_automation.ports import Guest
-from vmm_automation.state import ledger, sessions
+from vmm_automation.state import ledger, publications, sessions
 from vmm_automation.trace import point
 
-_ALL = ("vms", "all", "")
 
-
-def checked(context: Context, names: Sequence[str], *, ua_id: str, version: str = "") -> dict[str, Any]:
+def checked(
+    context: Context,
+    names: Sequence[str],
+    *,
+    ua_id: str,
+    version: str = "",
+    limit: str = "",
+    order: str = "name",
+) -> dict[str, Any]:
     """Refuse a request that names a UA (empty: all), a version or VMs which are not there or do not run.
 
-    ``names`` may be ``vms`` for all VMs of the site.
+    ``targets`` of the document are the VMs meant, as :func:`ua_targets.select_targets` says, in that order.
 
     Raises:
         NotFound: the UA, its version or a VM does not exist.
@@ -33,25 +43,36 @@ def checked(context: Context, names: Sequence[str], *, ua_id: str, version: str 
         definition = context.site.ua(ua_id)
         if version:
             definition.version(version)
-    everything = {vm.name: vm for vm in context.hypervisor.vms()}
-    wanted = list(everything) if list(names) in [[word] for word in _ALL] or not names else list(names)
-    if not wanted:
-        raise NotFound("The site has no VMs yet", hint="vmm vm create vm-1")
-    for name in wanted:
-        vm = everything.get(name) or context.hypervisor.vm(name)
+    wanted = select_targets(context.hypervisor.vms(), names, limit=limit, order=order)
+    for vm in wanted:
         if vm.state is not VmState.RUNNING:
             raise Conflict(
-                f"VM '{name}' is {vm.state}, not running", hint=f"vmm vm start {name}", details={"vm": name}
+                f"VM '{vm.name}' is {vm.state}, not running",
+                hint=f"vmm vm start {vm.name}",
+                details={"vm": vm.name},
             )
-    return {"changed": False, "ua": ua_id, "targets": wanted}
+    return {"changed": False, "ua": ua_id, "targets": [vm.name for vm in wanted]}
 
 
-def prepared(context: Context, names: Sequence[str], *, ua_id: str, version: str = "") -> dict[str, Any]:
-    """Check a request and bring to the controller what it delivers, once for all VMs."""
-    document = checked(context, names, ua_id=ua_id, version=version)
-    definition = context.site.ua(ua_id)
-    wanted = definition.version(version or None)
-    if wanted.kind != "deb":  # Debian packages are resolved against what the base image has
+def prepared(
+    context: Context,
+    names: Sequence[str],
+    *,
+    ua_id: str,
+    version: str = "",
+    limit: str = "",
+    order: str = "name",
+) -> dict[str, Any]:
+    """Check a request and bring to the controller what it delivers, once for all VMs.
+
+    Raises:
+        NotFound, Conflict: as :func:`checked`; the version was withdrawn.
+        ArtifactInvalid, ToolMissing, DiskFull: as ``fetch_artifacts``.
+    """
+    definition = offered_ua(context, ua_id)
+    wanted = definition.offered(version or None)
+    document = checked(context, names, ua_id=ua_id, version=version, limit=limit, order=order)
+    if not kind_of(wanted.kind).needs_base:
         bundle = bundle_for(context, definition, wanted)
         document["bundle"] = {"digest": bundle.digest, "size": bundle.size}
     return {**document, "version": wanted.version}
@@ -64,20 +85,33 @@ def active(
     ua_id: str,
     version: str = "",
     update: bool = False,
+    again: bool = False,
     check: bool = False,
 ) -> dict[str, Any]:
     """Deliver a version to a guest and make it the active one; with ``update``, only where one is active.
 
+    ``again`` brings back what was there before, be it withdrawn.
+
     Raises:
-        Conflict: a session uses the UA there, or (``update``) no version of it is active there.
+        Conflict: a session uses the UA there, the version was withdrawn, or (``update``) no version of it is
+            active there.
     """
-    definition = context.site.ua(ua_id)
-    wanted = definition.version(version or None)
+    definition = offered_ua(context, ua_id)
+    wanted = definition.version(version) if again else definition.offered(version or None)
     bundle = bundle_for(context, definition, wanted, guest=guest)
     require_unused(context, guest, ua_id=ua_id, verb="update" if update else "install")
     change = ua.update if update else ua.install
     try:
-        done = change(guest, definition=definition, version=wanted, bundle=bundle, check=check)
+        done = with_role(
+            context,
+            guest,
+            definition=definition,
+            version=wanted,
+            install=lambda only: change(
+                guest, definition=definition, version=wanted, bundle=bundle, check=only
+            ),
+            check=check,
+        )
     except VmmError as failure:
         if not check and not isinstance(failure, Conflict | NotFound | UsageError):
             ua_notes.failed(context, guest, ua_id=ua_id, version=wanted.version, failure=failure)
@@ -105,7 +139,14 @@ def absent(
             hint="set ua_allow_destroy=true (vmm: --yes)",
         )
     require_unused(context, guest, ua_id=ua_id, verb="remove")
-    done = ua.remove(guest, ua=ua_id, version=version or None, check=check)
+    done = without_role(
+        context,
+        guest,
+        ua_id=ua_id,
+        version=version,
+        remove=lambda only: ua.remove(guest, ua=ua_id, version=version or None, check=only),
+        check=check,
+    )
     if not check:
         ua_notes.removed(context, guest, ua_id=ua_id, version=version)
     return per_vm(guest, done)
@@ -116,7 +157,7 @@ def restored(context: Context, guest: Guest, *, check: bool = False) -> dict[str
     with context.store.reading() as tx:
         wanted = dict(ledger.active_versions(tx).get(guest.name, {}))
     results = [
-        active(context, guest, ua_id=ua_id, version=version, check=check)
+        active(context, guest, ua_id=ua_id, version=version, again=True, check=check)
         for ua_id, version in sorted(wanted.items())
     ]
     changed = any(result["changed"] for result in results)
@@ -126,9 +167,9 @@ def restored(context: Context, guest: Guest, *, check: bool = False) -> dict[str
 def bundle_for(
     context: Context, definition: UaDefinition, version: UaVersion, *, guest: Guest | None = None
 ) -> Bundle:
-    """What a version is delivered as, its artifacts fetched and verified; kind *deb* needs the guest."""
+    """What a version is delivered as, its artifacts fetched and verified; some kinds need the guest."""
     status = None
-    if version.kind == "deb" and guest is not None:
+    if kind_of(version.kind).needs_base and guest is not None:
         digest = context.hypervisor.vm(guest.name).base_digest
         status = base_package_status(guest, base_digest=digest[:32], directory=context.places.artifacts)
     files = fetch_artifacts(
@@ -163,6 +204,7 @@ def catalogue(context: Context) -> list[dict[str, Any]]:
     """The UAs that the site defines, and on which VMs each version is active."""
     with context.store.reading() as tx:
         on_vms = ledger.active_versions(tx)
+        gone = {ua_id: publications.withdrawals(tx, ua=ua_id) for ua_id in context.site.uas}
     return [
         {
             "id": definition.id,
@@ -172,6 +214,7 @@ def catalogue(context: Context) -> list[dict[str, Any]]:
                     "version": version.version,
                     "kind": version.kind,
                     "data_version": version.data_version,
+                    "withdrawn": version.version in gone[definition.id],
                     "active_on": sorted(
                         vm for vm, uas in on_vms.items() if uas.get(definition.id) == version.version
                     ),

@@ -11,6 +11,7 @@ from vmm_automation.model.waiting import Place, WaitingRequest
 from vmm_automation.operations.context import Context
 from vmm_automation.operations.entries import queue_change
 from vmm_automation.operations.ownership import is_given_up
+from vmm_automation.operations.ua_offer import offered_in
 from vmm_automation.selection.turns import Waiting
 from vmm_automation.state import sessions, waiting
 from vmm_automation.state.store import Snapshot, Tx
@@ -46,7 +47,8 @@ def ahead_of(tx: Snapshot, context: Context, place: Place) -> list[Waiting]:
         if each.place >= place:
             break
         try:
-            ua, terminal = context.site.ua(each.ua), context.site.terminal(each.terminal)
+            ua = offered_in(tx, context.site.ua(each.ua))
+            terminal = context.site.terminal(each.terminal)
         except VmmError:
             continue
         last = sessions.last_vm(tx, user=each.user, ua=each.ua)

@@ -27,7 +27,7 @@ from vmm_automation.operations.reconcile_plan import IN_GUEST, Action, Finding, 
 from vmm_automation.operations.session_abandon import abandon, find
 from vmm_automation.operations.session_move_undo import undo
 from vmm_automation.operations.vm_facts import facts
-from vmm_automation.state import moves, pools, sessions
+from vmm_automation.state import moves, pools, publications, sessions
 from vmm_automation.state.store import Snapshot
 from vmm_automation.trace import point
 
@@ -120,7 +120,9 @@ def _judge(tx: Snapshot, context: Context, session: Session, *, limits: bool = T
         ),
         moving=working and moves.get(tx, session_id=session.id) is not None,
         lease_over=lease_end.is_due(tx, context, session, now=now),
-        overdue=_overdue(context, session, now=now) if limits and not working else "",
+        overdue=(_overdue(context, session, now=now) or _drained(tx, session, now=now))
+        if limits and not working
+        else "",
     )
 
 
@@ -149,6 +151,12 @@ def _overdue(context: Context, session: Session, *, now: datetime) -> str:
     if idle_s and idle >= idle_s and session.state is SessionState.ACTIVE:
         return f"not used for {idle_s} s"
     return ""
+
+
+def _drained(tx: Snapshot, session: Session, *, now: datetime) -> str:
+    """Why a session's version should not be in use any more."""
+    drained = publications.is_drained(tx, ua=session.ua, version=session.version, now=now)
+    return f"{session.ua} {session.version} was withdrawn" if drained else ""
 
 
 def _act_on_all(context: Context, found: list[Finding]) -> list[dict[str, Any]]:

@@ -22,6 +22,7 @@ from vmm_automation.operations.ownership import run_token
 from vmm_automation.operations.queue_places import ahead_of, drop_gone
 from vmm_automation.operations.reconcile import idle_limit_s, reconcile_session, require_guest
 from vmm_automation.operations.session import find, touch
+from vmm_automation.operations.ua_offer import offered_in, offered_ua
 from vmm_automation.operations.vm_facts import Observed, known, observed
 from vmm_automation.selection.outcome import Choice, Selection
 from vmm_automation.selection.select import select_vm
@@ -65,6 +66,7 @@ def select(context: Context, request: Request) -> Selection:
 
     Raises:
         NotFound, TerminalInvalid, SiteInvalid: the request names what does not exist or is wrong.
+        Conflict: it names a version that was withdrawn.
         NoVmFits: none fits.
     """
     _require_sound(context, request)
@@ -147,7 +149,7 @@ def _claim_by_seats(context: Context, request: Request, served: Served | None) -
     """On a large site, for a request of any VM that nobody is ahead of; None: look at all VMs."""
     if request.version or request.vm or request.avoid:
         return None
-    ua, terminal = context.site.ua(request.ua), context.site.terminal(request.terminal)
+    ua, terminal = offered_ua(context, request.ua), context.site.terminal(request.terminal)
     for _ in range(_RACES):
         selection = seat_lookup.selection(context, user=request.user, ua=ua, terminal=terminal)
         if selection is None:
@@ -191,9 +193,9 @@ def _claimed(
 
 def _require_sound(context: Context, request: Request) -> None:
     check_name("user", request.user)
-    definition = context.site.ua(request.ua)
+    definition = offered_ua(context, request.ua)
     if request.version:
-        definition.version(request.version)
+        definition.offered(request.version)
     if request.vm:
         context.hypervisor.vm(request.vm)
     context.site.terminal(request.terminal)
@@ -212,7 +214,7 @@ def _selection(
     ahead = () if arranged else ahead_of(tx, context, request.place)
     facts = arranged(facts) if arranged else kept(facts, ahead, pack=pack)
     return select_vm(
-        ua=context.site.ua(request.ua),
+        ua=offered_in(tx, context.site.ua(request.ua)),
         terminal=context.site.terminal(request.terminal),
         facts=facts,
         version=request.version or None,

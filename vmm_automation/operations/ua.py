@@ -30,6 +30,7 @@ from vmm_automation.operations.ua_reports import (
     parse_status,
     raise_failure,
 )
+from vmm_automation.operations.ua_transfer import send
 from vmm_automation.ports import Guest
 from vmm_automation.trace import point
 
@@ -95,12 +96,11 @@ def _install(
         return _result(definition.id, version.version, actions, check=check, previous=previous)
     if "deliver" in actions:
         _require_space(guest, seen, bundle=bundle, what=f"UA '{definition.id}' {version.version}")
-        guest.put(bundle.path, ua_scripts.incoming_path(definition.id, bundle.digest))
+        send(guest, seen, ua=definition.id, bundle=bundle)
         point("ua.install.sent")
     script = ua_scripts.install_script(
         definition.id,
         version=version.version,
-        kind=version.kind,
         digest=bundle.digest,
         activate=activate,
         probe=definition.probe,

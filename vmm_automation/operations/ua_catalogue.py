@@ -6,11 +6,13 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
-from vmm_automation.adapters.artifacts import archive_path
+from vmm_automation.adapters.artifact_files import archive_path, is_remote
 from vmm_automation.adapters.cached_files import sha256_of
+from vmm_automation.adapters.kinds import kind_of
 from vmm_automation.errors import VmmError
 from vmm_automation.model.ua import Artifact, DeploymentState, UaDefinition
 from vmm_automation.operations.context import Context
+from vmm_automation.operations.ua_offer import offer, offered_ua
 from vmm_automation.schema import located
 from vmm_automation.schema.files import invalid_from
 from vmm_automation.state import ledger
@@ -36,20 +38,20 @@ def validated(context: Context, ua: str = "") -> dict[str, Any]:
 
 
 def shown(context: Context, ua: str) -> dict[str, Any]:
-    """A UA's definition, its versions with what they are delivered from, and where which one is."""
-    definition = context.site.ua(ua)
+    """A UA's definition, its versions with where each comes from and where it is, and its publication."""
+    definition = offered_ua(context, ua)
     with context.store.reading() as tx:
         rows = [row for row in ledger.for_ua(tx, ua=ua) if row.state is not DeploymentState.REMOVED]
     document = asdict(definition)
     for version in document["versions"]:
         here = [row for row in rows if row.version == version["version"]]
         version["active_on"] = [row.vm for row in here if row.state is DeploymentState.ACTIVE]
-    return {"ua": document, "deployments": [row.to_document() for row in rows]}
+    return {"ua": document, "deployments": [row.to_document() for row in rows], **offer(context, ua)}
 
 
 def _archive_errors(context: Context, definition: UaDefinition) -> Iterator[str]:
     for version in definition.versions:
-        for number, artifact in enumerate(version.artifacts if version.kind == "archive" else ()):
+        for number, artifact in enumerate(version.artifacts if kind_of(version.kind).local else ()):
             wrong = _wrong_archive(context, artifact)
             if wrong:
                 path = ("versions", version.version, "artifacts", number)
@@ -57,8 +59,8 @@ def _archive_errors(context: Context, definition: UaDefinition) -> Iterator[str]
 
 
 def _wrong_archive(context: Context, artifact: Artifact) -> str:
-    if any(context.places.artifacts.glob(f"{artifact.sha256}-*")):
-        return ""  # kept since it was fetched; its digest is checked at each use
+    if is_remote(artifact.source) or any(context.places.artifacts.glob(f"{artifact.sha256}-*")):
+        return ""  # its digest is checked at each use
     try:
         file = archive_path(artifact.source, definition_dir=context.site.directory / "uas")
     except VmmError as refused:

@@ -5,29 +5,42 @@ from __future__ import annotations
 from typing import Any
 
 from vmm_automation.errors import Conflict, NotFound, VmmError
+from vmm_automation.model.ua import UaDefinition
 from vmm_automation.operations import ua, ua_notes
 from vmm_automation.operations.context import Context
 from vmm_automation.operations.deployment import bundle_for, per_vm, require_unused
+from vmm_automation.operations.ua_offer import offered_ua
+from vmm_automation.operations.ua_role import with_role
 from vmm_automation.ports import Guest
 from vmm_automation.state import ledger
 
 
 def delivered(
-    context: Context, guest: Guest, *, ua_id: str, version: str = "", check: bool = False
+    context: Context, guest: Guest, *, ua_id: str, version: str = "", again: bool = False, check: bool = False
 ) -> dict[str, Any]:
     """Bring a version to a guest beside what is there; which one is active stays as it is.
 
+    ``again`` brings back what was there before, be it withdrawn.
+
     Raises:
-        Conflict: it is the active version, with other content, and a session uses it.
+        Conflict: the version was withdrawn; or it is the active one, with other content, and a session uses
+            it.
     """
-    definition = context.site.ua(ua_id)
-    wanted = definition.version(version or None)
+    definition = offered_ua(context, ua_id)
+    wanted = definition.version(version) if again else definition.offered(version or None)
     bundle = bundle_for(context, definition, wanted, guest=guest)
     there = ua.read_status(guest).ua(ua_id)
     if there.active == wanted.version and there.versions.get(wanted.version) != bundle.digest:
         require_unused(context, guest, ua_id=ua_id, verb="deliver")
-    done = ua.install(
-        guest, definition=definition, version=wanted, bundle=bundle, check=check, activate=False
+    done = with_role(
+        context,
+        guest,
+        definition=definition,
+        version=wanted,
+        install=lambda only: ua.install(
+            guest, definition=definition, version=wanted, bundle=bundle, check=only, activate=False
+        ),
+        check=check,
     )
     if not check:
         ua_notes.delivered(context, guest, ua_id=ua_id, version=wanted.version, digest=bundle.digest)
@@ -41,9 +54,11 @@ def activated(
 
     Raises:
         NotFound: it is not delivered there.
-        Conflict: a session uses the UA there.
+        Conflict: a session uses the UA there, or the version was withdrawn.
     """
-    wanted = version or context.site.ua(ua_id).version().version
+    definition = offered_ua(context, ua_id)
+    wanted = version or definition.offered().version
+    _require_offered(definition, wanted)
     return _switched(context, guest, ua_id=ua_id, version=wanted, verb="activate", check=check)
 
 
@@ -65,7 +80,7 @@ def rolled_back(context: Context, guest: Guest, *, ua_id: str, check: bool = Fal
 
     Raises:
         NotFound: no other version was active there before, or it is not delivered any more.
-        Conflict: a session uses the UA there.
+        Conflict: a session uses the UA there, or that version was withdrawn.
     """
     with context.store.reading() as tx:
         target = ledger.way_back(tx, vm=guest.name, ua=ua_id)
@@ -76,10 +91,18 @@ def rolled_back(context: Context, guest: Guest, *, ua_id: str, check: bool = Fal
             hint=f"vmm ua status {ua_id} --vm {guest.name}",
             details={"host": guest.name, "ua": ua_id},
         )
+    if target.version != now_active:
+        _require_offered(offered_ua(context, ua_id), target.version)
     reason = target.reason if target.version == now_active else f"{ledger.RETURNED}{now_active or 'none'}"
     return _switched(
         context, guest, ua_id=ua_id, version=target.version, verb="roll back", check=check, reason=reason
     )
+
+
+def _require_offered(definition: UaDefinition, version: str) -> None:
+    """A version that the site does not define any more may still be switched to: it is there."""
+    if any(each.version == version for each in definition.versions):
+        definition.offered(version)
 
 
 def _switched(

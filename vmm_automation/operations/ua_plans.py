@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from vmm_automation.adapters.bundles import Bundle
+from vmm_automation.adapters.kinds import kind_of
 from vmm_automation.model.ua import UaDefinition, UaVersion
 from vmm_automation.operations.ua_reports import GuestStatus, UaOnGuest
 
@@ -19,8 +20,8 @@ def plan_install(
     active = there.active == version.version
     actions = ["deliver"] if deliver else []
     if activate or active:
-        if version.kind == "deb" and (deliver or not active):
-            actions.append("install_packages")
+        if deliver or not active:
+            actions += kind_of(version.kind).activation
         if there.unit_sha256 != bundle.unit_sha256:
             actions.append("install_unit" if bundle.unit_sha256 else "remove_unit")
         if not active:

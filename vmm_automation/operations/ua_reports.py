@@ -43,11 +43,14 @@ class UaOnGuest:
 
 @dataclass
 class GuestStatus:
-    """All UAs of one guest, free space in bytes, and the Debian packages that deliveries brought."""
+    """All UAs of one guest, free space in bytes, the packages that deliveries brought, and by name the size
+    and SHA-256 of what was sent and not delivered.
+    """
 
     uas: dict[str, UaOnGuest] = field(default_factory=dict)
     free_bytes: int = 0
     added_packages: set[str] = field(default_factory=set)
+    incoming: dict[str, tuple[int, str]] = field(default_factory=dict)
 
     def orphans(self, *, without: Iterable[tuple[str, str]] = ()) -> list[str]:
         """Added packages that no delivered version needs, the (UA, version) pairs in ``without`` left out."""
@@ -91,6 +94,8 @@ def parse_status(stdout: str) -> GuestStatus:
             status.free_bytes = int(words[0]) * 1024
         elif kind == "added":
             status.added_packages.add(words[0])
+        elif kind == "incoming":
+            status.incoming[words[0]] = (int(words[1]), words[2])
         elif kind in ("unit", "service"):
             name = words[0].removeprefix("vmm-ua-").removesuffix(".service")
             _take(status.uas.setdefault(name, UaOnGuest()), kind, words[1:])

@@ -6,22 +6,26 @@ does not end the play: what came of each VM is kept in the state, and judged at 
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from dataclasses import asdict, replace
+from datetime import timedelta
 from typing import Any
 
-from vmm_automation.errors import Conflict, LockHeld, Partial, UsageError, VmmError, error_from_document
+from vmm_automation.errors import Conflict, Partial, VmmError, error_from_document
 from vmm_automation.operations import deployment
 from vmm_automation.operations.actor import os_user
 from vmm_automation.operations.context import Context
-from vmm_automation.operations.ownership import is_given_up, run_token
+from vmm_automation.operations.ownership import run_token
+from vmm_automation.operations.ua_rollout_control import held, require_rollout, rollout_change, terms_of
+from vmm_automation.operations.ua_rollout_plan import Terms, batch_sizes, is_in_the_way, plan_rollout
 from vmm_automation.ports import Guest
-from vmm_automation.state import rollouts, sessions
-from vmm_automation.state.rollouts import Outcome, Rollout
+from vmm_automation.state import holds, ledger, rollouts, sessions
+from vmm_automation.state.rollouts import Outcome
 
-_BATCHES = re.compile(r"[1-9][0-9]{0,5}%?(,[1-9][0-9]{0,5}%?)*")
+#: how often a session that is awaited is asked after, in seconds
+_POLL_S = 2.0
+_PAUSED = "paused by "
 
 
 def opened(
@@ -29,34 +33,62 @@ def opened(
     names: Sequence[str],
     *,
     ua_id: str,
-    version: str = "",
-    batch: str = "",
+    terms: Terms,
+    limit: str = "",
     run: str = "",
     check: bool = False,
 ) -> dict[str, Any]:
     """Check and prepare as :func:`deployment.prepared` does, and be the only one to roll the UA out.
 
     ``run`` is the token of the command that runs the playbook, if one does: when it ends, so does the right.
+    The document has the ``plan``, a step for each VM, and ``batches``, the numbers of VMs in each.
 
     Raises:
         UsageError: the batches are no numbers of VMs.
-        LockHeld: another run rolls it out; ``details['holder']`` says who.
+        LockHeld: another run rolls it out, or it is paused; ``details['holder']`` says who.
     """
-    if batch and not _BATCHES.fullmatch(batch):
-        raise UsageError(f"'{batch}' does not say how many VMs at a time", hint="--batch 1,10%,50%")
+    batch_sizes(1, terms.batch)
+    document = deployment.prepared(
+        context, names, ua_id=ua_id, version=terms.version, limit=limit, order=terms.order
+    )
+    terms = replace(terms, version=document["version"])
     owner = run or run_token()
-    document = deployment.prepared(context, names, ua_id=ua_id, version=version)
     with context.store.transaction(keep=not check) as tx:
         now = context.clock.now()
         found = rollouts.get(tx, ua=ua_id)
-        if found and found.owner != owner and _goes_on(context, found, now=now):
-            raise LockHeld(
-                f"Cannot roll out UA '{ua_id}': '{found.holder}' rolls it out since {found.began_at}",
-                hint=f"vmm ua show {ua_id}",
-                details={"ua": ua_id, "holder": found.holder, "since": found.began_at},
-            )
-        rollouts.begin(tx, ua=ua_id, holder=context.actor or os_user(), owner=owner, now=now)
-    return document
+        if found and found.owner != owner and (refusal := held(context, found, now=now)):
+            raise refusal
+        holder = context.actor or os_user()
+        request = {**asdict(terms), "targets": document["targets"]}
+        rollouts.begin(tx, ua=ua_id, holder=holder, owner=owner, now=now, request=request)
+    return {**document, **_planned(context, document["targets"], ua_id=ua_id, terms=terms)}
+
+
+def resumed(context: Context, *, ua_id: str, run: str = "", check: bool = False) -> dict[str, Any]:
+    """Take over a rollout that was paused or cut off: the VMs that are not done, on the same terms.
+
+    Raises:
+        NotFound: there is none.
+        Conflict: nothing is left to do.
+        LockHeld: it goes on.
+    """
+    with context.store.reading() as tx:
+        found = require_rollout(tx, ua_id, doing="resume")
+        done = {each.vm for each in rollouts.outcomes(tx, ua=ua_id) if each.outcome == "done"}
+    terms = terms_of(found)
+    left = [name for name in found.request.get("targets", ()) if name not in done]
+    if not left:  # cut off before it was concluded
+        raise Conflict(
+            f"Nothing is left to do of the rollout of UA '{ua_id}'",
+            hint=f"vmm ua rollout stop {ua_id}",
+            details={"ua": ua_id},
+        )
+    document = deployment.prepared(context, left, ua_id=ua_id, version=terms.version, order=terms.order)
+    with rollout_change(context, ua_id, verb="resume", check=check) as (tx, found, now):
+        if refusal := held(context, replace(found, paused_at=""), now=now):
+            raise refusal
+        rollouts.resume(tx, ua=ua_id, owner=run or run_token())
+    return {**document, **_planned(context, document["targets"], ua_id=ua_id, terms=terms)}
 
 
 def on_vm(
@@ -65,20 +97,23 @@ def on_vm(
     act: Callable[[], dict[str, Any]],
     *,
     ua_id: str,
-    max_failures: int = 0,
-    force: bool = False,
+    terms: Terms,
     check: bool = False,
 ) -> dict[str, Any]:
-    """Do one VM's part, unless the VM is in a session (and not ``force``) or the limit was reached."""
-    with context.store.reading() as tx:
-        live = sessions.live_on_vm(tx, vm=guest.name)
-        failed = [each.vm for each in rollouts.outcomes(tx, ua=ua_id) if each.outcome == "failed"]
-    done: dict[str, Any] = {"changed": False, "vms": {guest.name: {"ua": ua_id, "actions": []}}}
+    """Do one VM's part, unless the VM is in a session, the limit was reached, or the rollout was paused.
+
+    A session is waited for as long as the terms say, and until the VM is done no other is given it. Where
+    they say nothing at all, only a pause counts, and a failure is raised.
+    """
     began = time.monotonic()
-    if live and not force:
-        outcome = Outcome(guest.name, "skipped", reason=f"busy: session '{live.id}'")
-    elif max_failures and len(failed) >= max_failures:
-        outcome = Outcome(guest.name, "skipped", reason=f"stopped: failed on {', '.join(failed)}")
+    done: dict[str, Any] = {"changed": False, "vms": {guest.name: {"ua": ua_id, "actions": []}}}
+    if not (check or terms.plain):
+        _hold(context, guest.name, ua_id=ua_id, terms=terms)
+    against = _obstacle(context, guest.name, ua_id=ua_id, terms=terms, check=check)
+    if against:
+        outcome = Outcome(guest.name, "skipped", reason=against)
+    elif terms.plain:
+        return act()
     else:
         reason, error = "", None
         try:
@@ -90,6 +125,7 @@ def on_vm(
     if not check:
         with context.store.transaction() as tx:
             rollouts.note(tx, outcome, ua=ua_id)
+            holds.release(tx, vm=guest.name)
     elif outcome.error:
         raise error_from_document(outcome.error)
     done["vms"][guest.name] |= outcome.to_document()
@@ -97,10 +133,11 @@ def on_vm(
 
 
 def concluded(context: Context, *, ua_id: str, run: str = "", check: bool = False) -> dict[str, Any]:
-    """End the rollout of this run, and judge it; no change in itself.
+    """End the rollout of this run, and judge it; no change in itself. One that was paused stays.
 
     Raises:
-        Partial: some VMs failed and some did not; ``details['vms']`` tells of each.
+        Partial: some VMs failed and some did not, or it was paused before all were begun;
+            ``details['vms']`` tells of each.
         Conflict: all VMs were in use.
         VmmError: all that were worked on failed: the first failure, with ``details['vms']``.
     """
@@ -109,10 +146,21 @@ def concluded(context: Context, *, ua_id: str, run: str = "", check: bool = Fals
         if found is None or found.owner != (run or run_token()):
             return {"changed": False}
         outcomes = rollouts.outcomes(tx, ua=ua_id)
-        rollouts.end(tx, ua=ua_id)
+        left = [each.vm for each in outcomes if each.reason.startswith(_PAUSED)]
+        if left:
+            rollouts.let_go(tx, ua=ua_id)
+        else:
+            rollouts.end(tx, ua=ua_id)
     failed = [each for each in outcomes if each.outcome == "failed"]
     done = [each for each in outcomes if each.outcome == "done"]
     details = {"vms": {each.vm: each.to_document() for each in outcomes}}
+    if left:
+        raise Partial(
+            f"The rollout of UA '{ua_id}' is {_PAUSED}'{found.paused_by}' with {len(left)} VMs to do"
+            f" ({', '.join(left)})",
+            hint=f"vmm ua rollout resume {ua_id}",
+            details=details,
+        )
     if failed and done:
         names = ", ".join(each.vm for each in failed)
         raise Partial(
@@ -133,6 +181,41 @@ def concluded(context: Context, *, ua_id: str, run: str = "", check: bool = Fals
     return {"changed": False}
 
 
-def _goes_on(context: Context, rollout: Rollout, *, now: datetime) -> bool:
-    deadline = context.site.policies.claim_deadline_s
-    return not is_given_up(rollout.owner, since=rollout.began_at, now=now, deadline_s=deadline)
+def _hold(context: Context, vm: str, *, ua_id: str, terms: Terms) -> None:
+    """Who waits for a VM's session to end is the next one there, unless it takes too long."""
+    longest = timedelta(seconds=terms.drain_s + context.site.policies.claim_deadline_s)
+    with context.store.transaction() as tx:
+        until = context.clock.now() + longest
+        holds.hold(tx, vm=vm, reason=f"UA '{ua_id}' is rolled out to it", until=until)
+
+
+def _obstacle(context: Context, vm: str, *, ua_id: str, terms: Terms, check: bool) -> str:
+    """Why a VM is passed over, empty if it is not; returns once that is certain."""
+    began = context.clock.now()
+    while True:
+        with context.store.reading() as tx:
+            live = None if terms.plain else sessions.live_on_vm(tx, vm=vm)
+            found = rollouts.get(tx, ua=ua_id)
+            failed = [each.vm for each in rollouts.outcomes(tx, ua=ua_id) if each.outcome == "failed"]
+        if found and found.paused_at and not check:
+            return f"{_PAUSED}'{found.paused_by}'"
+        if terms.max_failures and len(failed) >= terms.max_failures:
+            return f"stopped: failed on {', '.join(failed)}"
+        if live is None:
+            return ""
+        if check or (context.clock.now() - began).total_seconds() >= terms.drain_s:
+            late = f", which did not end within {terms.drain_s} s" if terms.drain_s and not check else ""
+            held_up = is_in_the_way(live, ua_id=ua_id, force=terms.force)
+            return f"busy: session '{live.id}'{late}" if held_up else ""
+        context.clock.sleep(_POLL_S)
+
+
+def _planned(context: Context, targets: Sequence[str], *, ua_id: str, terms: Terms) -> dict[str, Any]:
+    with context.store.reading() as tx:
+        active = {vm: uas[ua_id] for vm, uas in ledger.active_versions(tx).items() if ua_id in uas}
+        live = {each.vm: each for each in sessions.list_sessions(tx, live_only=True)}
+    steps = plan_rollout(targets, terms=terms, ua_id=ua_id, active=active, live=live)
+    return {
+        "plan": [step.to_document() for step in steps],
+        "batches": batch_sizes(len(targets), terms.batch),
+    }

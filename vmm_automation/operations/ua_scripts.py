@@ -27,7 +27,6 @@ def install_script(
     ua: str,
     *,
     version: str,
-    kind: str,
     digest: str,
     activate: bool,
     ports: Sequence[int],
@@ -37,7 +36,6 @@ def install_script(
     """Unpacks the bundle at :func:`incoming_path` unless it is there already; activates it if asked."""
     values = {
         "version": version,
-        "kind": kind,
         "digest": digest,
         "activate": "yes" if activate else "no",
         "incoming": incoming_path(ua, digest),

@@ -9,7 +9,7 @@ Layout in the guest::
 
     /opt/vmm/ua/<ua>/<version>/     a bundle's content and .vmm-digest, which says that it is whole
     /opt/vmm/ua/<ua>/current        link to the active version
-    /opt/vmm/packages.added         Debian packages that deliveries brought
+    /opt/vmm/packages.added         packages that deliveries brought
     /opt/vmm/dpkg-status.base       the package list before the first of them
     /etc/systemd/system/vmm-ua-<ua>.service
 """
@@ -22,6 +22,8 @@ umask 022
 export LC_ALL=C DEBIAN_FRONTEND=noninteractive
 added=/opt/vmm/packages.added
 base_status=/opt/vmm/dpkg-status.base
+dpkg_status=/var/lib/dpkg/status
+installed=/run/vmm-ua.installed
 say() { printf 'vmm\\t%s\\t%s\\n' "$1" "$2"; }
 refuse() { say refused "$1"; exit 75; }
 
@@ -63,12 +65,8 @@ deliver() {
     [ "${sum%% *}" = "$digest" ] || refuse altered
     tar -x --no-same-owner -f "$staging/.tar" -C "$staging"
     rm -f "$staging/.tar"
-    if [ "$kind" = pip ]; then
-        say step compile
-        # The service's account cannot write byte-code here: without this every start would compile everything
-        # again.
-        python3 -m compileall -q -j "$(nproc)" -s "$staging" -p "$target" "$staging/app" >&2 || :
-    fi
+    # shellcheck source=/dev/null
+    [ ! -f "$staging/.vmm-deliver" ] || . "$staging/.vmm-deliver"
     say step keep
     echo "$digest" >"$staging/.vmm-digest"
     sync -f "$staging"
@@ -83,33 +81,38 @@ deliver() {
 """
 
 ACTIVATE = """
-install_packages() {
-    say step packages
-    installed=/run/vmm-ua.installed
-    dpkg-query -W -f '${Package} ${Version} ${db:Status-Status}\\n' >"$installed"
-    missing=$(awk 'FILENAME == ARGV[1] { have[$0] = 1; next } !(($0 " installed") in have)' \\
-        "$installed" "$target/.vmm-packages")
-    if [ -n "$missing" ]; then
-        if [ ! -e "$base_status" ]; then
-            cp /var/lib/dpkg/status "$base_status.new"
-            mv -T "$base_status.new" "$base_status"
-        fi
-        # Recorded before they are there: an interrupted installation can be taken back as well.
-        {
-            [ ! -f "$added" ] || cat "$added"
-            awk 'FILENAME == ARGV[1] { if ($3 == "installed") have[$1] = 1; next }
-                !($1 in have) { print $1 }' "$installed" "$target/.vmm-packages"
-        } | sort -u >"$added.new"
-        mv -T "$added.new" "$added"
-        say step dpkg
-        dpkg --install --force-downgrade --skip-same-version "$target"/packages/*.deb >&2
-        say did install_packages
+# All packages of this guest, "name version installed" in a line each.
+list_packages() {
+    if [ -f "$dpkg_status" ]; then
+        dpkg-query -W -f '${Package} ${Version} ${db:Status-Status}\\n'
+    else
+        rpm -qa --queryformat '%{NAME} %{VERSION}-%{RELEASE} installed\\n'
     fi
-    rm -f "$installed"
+}
+
+# Whether one that $target/.vmm-packages names is not in the list $installed.
+lacks_packages() {
+    awk 'FILENAME == ARGV[1] { have[$0] = 1; next } !(($0 " installed") in have) { lacks = 1 }
+        END { exit !lacks }' "$installed" "$target/.vmm-packages"
+}
+
+# Notes those that are about to come, before they are there: what is cut off is taken back as well.
+note_packages() {
+    if [ ! -e "$base_status" ] && [ -f "$dpkg_status" ]; then
+        cp "$dpkg_status" "$base_status.new"
+        mv -T "$base_status.new" "$base_status"
+    fi
+    {
+        [ ! -f "$added" ] || cat "$added"
+        awk 'FILENAME == ARGV[1] { if ($3 == "installed") have[$1] = 1; next }
+            !($1 in have) { print $1 }' "$installed" "$target/.vmm-packages"
+    } | sort -u >"$added.new"
+    mv -T "$added.new" "$added"
 }
 
 activate() {
-    [ ! -d "$target/packages" ] || install_packages
+    # shellcheck source=/dev/null
+    [ ! -f "$target/.vmm-install" ] || . "$target/.vmm-install"
     say step unit
     if [ -f "$target/.vmm-unit" ] && ! cmp -s "$target/.vmm-unit" "$unit_file"; then
         : >"$home/.reload"
@@ -236,7 +239,7 @@ say step packages
 gone=$(orphans)
 if [ -n "$gone" ]; then
     # shellcheck disable=SC2086
-    dpkg --purge $gone >&2
+    if [ -f "$dpkg_status" ]; then dpkg --purge $gone >&2; else rpm --erase $gone >&2; fi
     say did purge_packages
 fi
 if [ -f "$added" ]; then

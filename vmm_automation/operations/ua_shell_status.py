@@ -4,6 +4,11 @@ from __future__ import annotations
 
 STATUS = """
 df -Pk /opt | { read -r _; read -r _ _ _ free _; say free "$free"; }
+for file in /root/.vmm-incoming-*; do
+    [ -f "$file" ] || continue
+    sum=$(sha256sum "$file")
+    say incoming "${file##*/}	$(wc -c <"$file")	${sum%% *}"
+done
 for home in "$root"/*/; do
     [ -d "$home" ] || continue
     home=${home%/}

@@ -63,9 +63,9 @@ def _mend(
     context: Context, guest: Guest, seen: GuestStatus, name: str, *, verb: str, version: str, check: bool
 ) -> None:
     if verb == "activate":
-        active(context, guest, ua_id=name, version=version, check=check)
+        active(context, guest, ua_id=name, version=version, again=True, check=check)
     elif verb == "deliver":
-        delivered(context, guest, ua_id=name, version=version, check=check)
+        delivered(context, guest, ua_id=name, version=version, again=True, check=check)
     elif verb == "deactivate":
         deactivated(context, guest, ua_id=name, check=check)
     elif not check:

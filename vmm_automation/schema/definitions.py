@@ -92,6 +92,8 @@ def _version(version: str, document: Document, common: Document) -> UaVersion:
         requirements=None if own is None else _requirements(common, own),
         licence=document.get("licence", ""),
         changes=tuple(document.get("changes", ())),
+        role=document.get("role", ""),
+        variables=dict(document.get("variables", {})),
     )
 
 
@@ -107,16 +109,14 @@ def _hook(document: Document) -> Hook:
 def _ua_errors(document: Document) -> Iterator[tuple[tuple[str | int, ...], str]]:
     """What a schema cannot say; tolerant of wrong shapes, which the schema reports."""
     yield from _placeholder_errors(document)
+    for version, stated in _entries(document.get("versions")).items():
+        for key in ("role", "variables"):
+            if key in _entries(stated) and _entries(stated).get("kind") != "role":
+                yield ("versions", str(version), key), "is for kind 'role' only"
     kind = _entries(document.get("probe")).get("kind")
     if kind in ("http", "tcp", "unit") and "command" not in document:
         yield ("probe", "kind"), f"'{kind}' asks the UA's service, and there is no 'command' to run one"
-    for index, each in enumerate(_items(document.get("converters"))):
-        older, newer = _entries(each).get("from"), _entries(each).get("to")
-        if isinstance(older, int) and isinstance(newer, int) and newer <= older:
-            yield (
-                ("converters", index, "to"),
-                f"{newer} is not greater than {older}: data are never taken back",
-            )
+    yield from _converter_errors(document)
     endpoints = [each for each in _items(document.get("endpoints")) if isinstance(each, Mapping)]
     for key in ("name", "port"):
         counted = Counter(str(endpoint.get(key)) for endpoint in endpoints if key in endpoint)
@@ -128,6 +128,16 @@ def _ua_errors(document: Document) -> Iterator[tuple[tuple[str | int, ...], str]
     for index, path in enumerate(_items(user_data.get("settings"))):
         if str(path) in exceptions:
             yield ("user_data", "settings", index), f"'{path}' is in layer 'exceptions' too"
+
+
+def _converter_errors(document: Document) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    for index, each in enumerate(_items(document.get("converters"))):
+        older, newer = _entries(each).get("from"), _entries(each).get("to")
+        if isinstance(older, int) and isinstance(newer, int) and newer <= older:
+            yield (
+                ("converters", index, "to"),
+                f"{newer} is not greater than {older}: data are never taken back",
+            )
 
 
 def _placeholder_errors(document: Document) -> Iterator[tuple[tuple[str | int, ...], str]]:

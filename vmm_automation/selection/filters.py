@@ -63,6 +63,12 @@ def _ua_active(question: Question, facts: VmFacts) -> Miss | None:
     ua = question.ua
     active = facts.active_uas.get(ua.id)
     defined = [version.version for version in ua.versions]
+    if any(each.withdrawn for each in ua.versions if each.version == active):
+        return Miss(
+            f"{ua.id} in a version that is offered",
+            f"{ua.id} {active}",
+            f"has {ua.id} {active}, which was withdrawn",
+        )
     if active in ([question.version] if question.version is not None else defined):
         return None
     needed = f"{ua.id} {question.version}" if question.version is not None else ua.id

@@ -39,15 +39,16 @@ def select_vm(
 
     Raises:
         NotFound: the UA's definition has no such version.
+        Conflict: that version was withdrawn.
         NoVmFits: no VM passes all filters; ``details`` is the selection's document.
     """
     if version is not None:
-        ua.version(version)
+        ua.offered(version)
     question = Question(ua, terminal, version, wanted_vm, frozenset(avoid))
     ordered = sorted(facts, key=lambda each: each.vm.name)
     lacks = _lacks(question)
     # the newest version speaks for all of them where the terminal fits none
-    common = () if not all(lacks.values()) else lacks[version or ua.versions[-1].version]
+    common = () if not all(lacks.values()) else lacks[version or ua.newest.version]
     rejected, fitting = _filtered(question, ordered, lacks=lacks)
     least = min((each.vm.memory_mib for each in fitting), default=0)
     all_ready = all(each.warmth is Warmth.READY for each in fitting)
@@ -140,7 +141,7 @@ def _choice(question: Question, facts: VmFacts, *, last_vm: str | None, scale: S
         vm=facts.vm.name,
         ua=ua.id,
         version=version,
-        newest=version == ua.versions[-1].version,
+        newest=version == ua.newest.version,
         vcpus=facts.vm.vcpus,
         memory_mib=facts.vm.memory_mib,
         uses=negotiated(question, facts),

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from vmm_automation.errors import NotFound, NoVmFits
+from vmm_automation.errors import Conflict, NotFound, NoVmFits
 from vmm_automation.model.terminal import TerminalProfile
 from vmm_automation.model.ua import UaDefinition
 from vmm_automation.model.vm import VmCondition, VmFacts, VmState
@@ -83,6 +83,6 @@ def _best(waiting: Waiting, free: list[VmFacts], *, loads: dict[str, Load], pack
             pack=pack,
             loads=loads,
         )
-    except (NoVmFits, NotFound):  # NotFound: its version is defined no longer
+    except (NoVmFits, NotFound, Conflict):  # its version is defined, or offered, no longer
         return None
     return found.best.vm

@@ -97,5 +97,29 @@ def image(user: str, ua: str) -> Reader:
     return read
 
 
+def ua(ua_id: str) -> Reader:
+    """What of a UA is offered: its newest published revision, and the versions that were withdrawn."""
+
+    def read(tx: Snapshot) -> Document | None:
+        revision = tx.one(
+            "SELECT * FROM ua_revisions WHERE ua = :ua ORDER BY number DESC LIMIT 1",
+            ua=ua_id,
+        )
+        withdrawn = tx.all("SELECT * FROM ua_withdrawals WHERE ua = :ua ORDER BY version", ua=ua_id)
+        known = {"revision": _row(revision), "withdrawn": [dict(row) for row in withdrawn]}
+        return known if revision or withdrawn else None
+
+    return read
+
+
+def rollout(ua_id: str) -> Reader:
+    """A rollout of a UA that did not end."""
+
+    def read(tx: Snapshot) -> Document | None:
+        return _row(tx.one("SELECT * FROM rollouts WHERE ua = :ua", ua=ua_id))
+
+    return read
+
+
 def _row(row: Row | None) -> Document | None:
     return dict(row) if row is not None else None

@@ -12,14 +12,14 @@ from datetime import datetime
 from typing import Any
 
 from vmm_automation.model.times import to_text
-from vmm_automation.state import vms
+from vmm_automation.state import holds, vms
 from vmm_automation.state.session_rows import LIVE_SQL
 from vmm_automation.state.store import Row, Snapshot, Tx
 
 _HOLD = f"""
     INSERT INTO session_moves (session, vm, fence, terminal, explanation, began_at)
     SELECT :session, vm, :fence, :terminal, :explanation, :at FROM vm_conditions
-    WHERE vm = :vm AND condition = 'clean'
+    WHERE vm = :vm AND condition = 'clean' AND {holds.NONE_SQL}
       AND NOT EXISTS (SELECT 1 FROM sessions WHERE vm = :vm AND {LIVE_SQL})
     ON CONFLICT DO NOTHING
 """  # noqa: S608 - put together from constants

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Final
 
 from vmm_automation.state.schema_first import FIRST, IDENTITY
+from vmm_automation.state.schema_fleet import FLEET
 from vmm_automation.state.schema_moves import MOVES
 from vmm_automation.state.schema_pools import POOLS
 from vmm_automation.state.schema_queue import QUEUE
@@ -169,6 +170,7 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
     POOLS,
     QUEUE,
     MOVES,
+    FLEET,
 )
 VERSION: Final = len(MIGRATIONS)
 

@@ -14,7 +14,7 @@ from vmm_automation.errors import Conflict
 from vmm_automation.model.session import TRANSITIONS, Session, SessionState
 from vmm_automation.model.times import to_text
 from vmm_automation.model.vm import VmCondition
-from vmm_automation.state import grants, moves, vms
+from vmm_automation.state import grants, holds, moves, vms
 from vmm_automation.state.session_rows import (
     LIVE_SQL,
     get,
@@ -50,7 +50,7 @@ _CLAIM = f"""
                           owner, explanation)
     SELECT :id, :user, :ua, :version, vm, :terminal, 'starting', :fence, :at, :at, :owner, :explanation
     FROM vm_conditions
-    WHERE vm = :vm AND condition = 'clean'
+    WHERE vm = :vm AND condition = 'clean' AND {holds.NONE_SQL}
       AND NOT EXISTS (SELECT 1 FROM sessions WHERE vm = :vm AND {LIVE_SQL})
       AND (:user_limit = 0
            OR (SELECT COUNT(*) FROM sessions WHERE user_name = :user AND {LIVE_SQL}) < :user_limit)
@@ -81,8 +81,8 @@ def claim(
     ``user_limit`` is how many live sessions the user may have, this one included; 0 for any number.
 
     Raises:
-        SeatTaken: another session holds the VM, or the VM is not clean; the next VM may be tried in
-            the same transaction.
+        SeatTaken: another session holds the VM, the VM is not clean or is worked on; the next VM may be
+            tried in the same transaction.
         Conflict: the user has a live session of this UA, or as many sessions as allowed, or the id is in use.
     """
     fence = vms.next_fence(tx)
@@ -101,7 +101,7 @@ def claim(
         user_limit=user_limit,
     )
     if not claimed:
-        raise _why_not(tx, session_id=session_id, user=user, ua=ua, vm=vm, user_limit=user_limit)
+        raise _why_not(tx, session_id=session_id, user=user, ua=ua, vm=vm, user_limit=user_limit, now=now)
     tx.execute("UPDATE vm_conditions SET fence = :fence WHERE vm = :vm", fence=fence, vm=vm)
     return get(tx, session_id=session_id)
 
@@ -125,9 +125,18 @@ def obstacle(tx: Snapshot, *, user: str, ua: str, user_limit: int = 0) -> Confli
     return None
 
 
-def _why_not(tx: Tx, *, session_id: str, user: str, ua: str, vm: str, user_limit: int) -> Conflict:
-    if standing_against := obstacle(tx, user=user, ua=ua, user_limit=user_limit):
-        return standing_against
+def _why_not(
+    tx: Tx, *, session_id: str, user: str, ua: str, vm: str, user_limit: int, now: datetime
+) -> Conflict:
+    against = obstacle(tx, user=user, ua=ua, user_limit=user_limit) or _no_seat(tx, vm=vm, now=now)
+    return against or Conflict(
+        f"Cannot open session '{session_id}': the id is in use",
+        hint=f"vmm session show {session_id}",
+        details={"session": session_id},
+    )
+
+
+def _no_seat(tx: Tx, *, vm: str, now: datetime) -> SeatTaken | None:
     holding = live_on_vm(tx, vm=vm)
     if holding:
         return SeatTaken(
@@ -141,11 +150,13 @@ def _why_not(tx: Tx, *, session_id: str, user: str, ua: str, vm: str, user_limit
             hint=f"vmm vm rebuild {vm}",
             details={"vm": vm, "condition": str(VmCondition.DIRTY)},
         )
-    return Conflict(
-        f"Cannot open session '{session_id}': the id is in use",
-        hint=f"vmm session show {session_id}",
-        details={"session": session_id},
-    )
+    if reason := holds.reason(tx, vm=vm, now=now):
+        return SeatTaken(
+            f"Cannot claim VM '{vm}': {reason}",
+            hint="vmm ua rollout show",
+            details={"vm": vm, "reason": reason},
+        )
+    return None
 
 
 def move_to(

@@ -7,36 +7,40 @@ from typing import Any
 
 from vmm_automation.ansible.action_base import VmmAction, text_list
 from vmm_automation.errors import UsageError
-from vmm_automation.operations import deployment, ua_lifecycle, ua_rollout, ua_status, vm_lock
+from vmm_automation.operations import (
+    deployment,
+    ua_lifecycle,
+    ua_publication,
+    ua_rollout,
+    ua_rollout_control,
+    ua_status,
+    vm_lock,
+)
 from vmm_automation.operations.context import Context
+from vmm_automation.operations.ua_rollout_plan import Terms
 from vmm_automation.ports import Guest
 
-_ON_CONTROLLER = {"checked": deployment.checked, "prepared": deployment.prepared}
+_REQUESTS = {"checked": deployment.checked, "prepared": deployment.prepared}
+_OFFERS = {"published", "withdrawn"}
+_ROLLOUTS = {"opened", "concluded", "paused", "stopped", "shown"}
 
 
 class ActionModule(VmmAction):
     """``vmm_ua: {id: radicale, state: active, version: 3.5.10}``."""
 
     def perform(self, context: Context, arguments: dict[str, Any], *, check: bool) -> dict[str, Any]:
-        """See :mod:`vmm_automation.operations.deployment`, ``ua_lifecycle`` and ``ua_status``."""
-        state = str(arguments.get("state"))
-        if step := _ON_CONTROLLER.get(state):
+        """See ``deployment``, ``ua_lifecycle``, ``ua_rollout`` and ``ua_status`` of the operations."""
+        state = _text(arguments, "state")
+        run = str(self.variables.get("vmm_run") or "")
+        if request := _REQUESTS.get(state):
             names = text_list(arguments.get("vms") or [], name="ua_vms")
-            return step(context, names, ua_id=_text(arguments, "id"), version=_text(arguments, "version"))
-        if state == "opened":
-            names = text_list(arguments.get("vms") or [], name="ua_vms")
-            return ua_rollout.opened(
-                context,
-                names,
-                ua_id=_text(arguments, "id"),
-                version=_text(arguments, "version"),
-                batch=_text(arguments, "batch"),
-                run=str(self.variables.get("vmm_run") or ""),
-                check=check,
-            )
-        if state == "concluded":
-            run = str(self.variables.get("vmm_run") or "")
-            return ua_rollout.concluded(context, ua_id=_text(arguments, "id"), run=run, check=check)
+            limit = _text(arguments, "limit")
+            ua_id, version = _text(arguments, "id"), _text(arguments, "version")
+            return request(context, names, ua_id=ua_id, version=version, limit=limit)
+        if state in _OFFERS:
+            return _offer(context, arguments, state=state, check=check)
+        if state in _ROLLOUTS:
+            return _rollout(context, arguments, state=state, run=run, check=check)
         guest = self.guest()
         if check:
             return _on_guest(context, guest, arguments, state=state, check=True)
@@ -44,21 +48,56 @@ class ActionModule(VmmAction):
             return _on_guest(context, guest, arguments, state=state, check=False)
 
 
+def _offer(context: Context, arguments: dict[str, Any], *, state: str, check: bool) -> dict[str, Any]:
+    ua_id, version = _text(arguments, "id"), _text(arguments, "version")
+    note = _text(arguments, "note")
+    if state == "published":
+        return ua_publication.published(context, ua_id=ua_id, version=version, note=note, check=check)
+    drain_s = int(arguments.get("drain_s") or 0)
+    return ua_publication.withdrawn(
+        context, ua_id=ua_id, version=version, drain_s=drain_s, reason=note, check=check
+    )
+
+
+def _rollout(
+    context: Context, arguments: dict[str, Any], *, state: str, run: str, check: bool
+) -> dict[str, Any]:
+    ua_id = _text(arguments, "id")
+    if state == "shown":
+        return {"changed": False, **ua_rollout_control.shown(context, ua_id)}
+    if state in {"paused", "stopped"}:
+        control = ua_rollout_control.paused if state == "paused" else ua_rollout_control.stopped
+        return control(context, ua_id=ua_id, check=check)
+    check = check or bool(arguments.get("plan"))
+    if state == "concluded":
+        return ua_rollout.concluded(context, ua_id=ua_id, run=run, check=check)
+    if arguments.get("resume"):
+        return ua_rollout.resumed(context, ua_id=ua_id, run=run, check=check)
+    names = text_list(arguments.get("vms") or [], name="ua_vms")
+    terms, limit = _terms(context, arguments), _text(arguments, "limit")
+    return ua_rollout.opened(context, names, ua_id=ua_id, terms=terms, limit=limit, run=run, check=check)
+
+
+def _terms(context: Context, arguments: dict[str, Any]) -> Terms:
+    if arguments.get("resume"):
+        return ua_rollout_control.kept_terms(context, _text(arguments, "id"))
+    return Terms(
+        version=_text(arguments, "version"),
+        update=_text(arguments, "state") == "updated" or bool(arguments.get("update")),
+        batch=_text(arguments, "batch"),
+        order=_text(arguments, "order") or "name",
+        max_failures=int(arguments.get("max_failures") or 0),
+        force=bool(arguments.get("force")),
+        drain_s=int(arguments.get("drain_s") or 0),
+    )
+
+
 def _on_guest(
     context: Context, guest: Guest, arguments: dict[str, Any], *, state: str, check: bool
 ) -> dict[str, Any]:
     ua_id, version = _text(arguments, "id"), _text(arguments, "version")
     if state in {"active", "updated"}:
-        update = state == "updated"
-        act = partial(
-            deployment.active, context, guest, ua_id=ua_id, version=version, update=update, check=check
-        )
-        limit, force = int(arguments.get("max_failures") or 0), bool(arguments.get("force"))
-        if not (_text(arguments, "batch") or limit or force):
-            return act()
-        return ua_rollout.on_vm(
-            context, guest, act, ua_id=ua_id, max_failures=limit, force=force, check=check
-        )
+        return _rolled_out(context, guest, arguments, check=check)
     if state == "absent":
         allowed = bool(arguments.get("allow_destroy", False))
         return deployment.absent(
@@ -76,6 +115,22 @@ def _on_guest(
         bring = ua_lifecycle.delivered if state == "delivered" else ua_lifecycle.activated
         return bring(context, guest, ua_id=ua_id, version=version, check=check)
     raise UsageError(f"'{state}' is not a state of UAs", hint="ua_state=active")
+
+
+def _rolled_out(context: Context, guest: Guest, arguments: dict[str, Any], *, check: bool) -> dict[str, Any]:
+    if arguments.get("plan"):
+        return {"changed": False}  # 'opened' has told the plan
+    ua_id, terms = _text(arguments, "id"), _terms(context, arguments)
+    act = partial(
+        deployment.active,
+        context,
+        guest,
+        ua_id=ua_id,
+        version=terms.version,
+        update=terms.update,
+        check=check,
+    )
+    return ua_rollout.on_vm(context, guest, act, ua_id=ua_id, terms=terms, check=check)
 
 
 def _text(arguments: dict[str, Any], name: str) -> str:
