@@ -18,7 +18,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 from vmm_automation.errors import NotFound, SiteInvalid
 from vmm_automation.model.access import Access, access_errors, access_from
 from vmm_automation.model.names import check_name
+from vmm_automation.model.policies import CHOICES, Acceleration, Cleanliness, Placement, Policies, UnknownKeys
 from vmm_automation.model.pool import PoolDefinition
 from vmm_automation.model.state_url import parse_state_url
 from vmm_automation.model.terminal import TerminalProfile
@@ -40,63 +40,7 @@ from vmm_automation.schema.yaml_text import read_mapping
 if TYPE_CHECKING:
     from vmm_automation.model.base_image import BaseImageDefinition
 
-
-class Acceleration(StrEnum):
-    """How guests run; *auto* is kvm where the hypervisor has it, else tcg."""
-
-    AUTO = "auto"
-    KVM = "kvm"
-    TCG = "tcg"
-
-
-class UnknownKeys(StrEnum):
-    """What is done with keys of a terminal profile that the vocabulary lacks."""
-
-    REFUSE = "refuse"
-    KEEP = "keep"
-
-
-class Placement(StrEnum):
-    """Between VMs that fit alike: first the region with most VMs free, or the fullest."""
-
-    SPREAD = "spread"
-    PACK = "pack"
-
-
-class Cleanliness(StrEnum):
-    """How a VM is proven clean after a session: gone back to before it, cleared of the user, or made anew."""
-
-    SNAPSHOT = "snapshot"
-    SCRUB = "scrub"
-    REBUILD = "rebuild"
-
-
-@dataclass(frozen=True)
-class Policies:
-    """What holds for the whole site; ``…_s`` are seconds, 0 of a session's limits is none."""
-
-    suspend_lease_s: int = 300
-    ssh_deadline_s: int = 300
-    acceleration: Acceleration = Acceleration.AUTO
-    resume_on_lease_end: bool = False
-    resume_grace_s: int = 0
-    session_idle_s: int = 0
-    session_max_s: int = 0
-    sessions_per_user: int = 0
-    claim_deadline_s: int = 900
-    terminal_unknown_keys: UnknownKeys = UnknownKeys.REFUSE
-    placement: Placement = Placement.SPREAD
-    seats_from: int = 1000
-    cleanliness: Cleanliness = Cleanliness.SNAPSHOT
-
-
-#: policies that are one of some words
-_CHOICES: dict[str, type[StrEnum]] = {
-    "acceleration": Acceleration,
-    "terminal_unknown_keys": UnknownKeys,
-    "placement": Placement,
-    "cleanliness": Cleanliness,
-}
+__all__ = ["Acceleration", "Cleanliness", "Placement", "Policies", "Site", "UnknownKeys"]
 
 
 @dataclass(frozen=True)
@@ -110,7 +54,7 @@ class Site:
     directory: Path
     name: str
     uri: str = "auto"
-    policies: Policies = Policies()
+    policies: Policies = field(default_factory=Policies)
     state_url: str = ""
     access: Access = field(default_factory=Access)
 
@@ -138,7 +82,7 @@ class Site:
         if errors or document is None:
             raise invalid_from(errors, what=f"Site '{directory}'", hint=f"$EDITOR {file}")
         policies = dict(document.get("policies", {}))
-        policies |= {key: kind(policies[key]) for key, kind in _CHOICES.items() if key in policies}
+        policies |= {key: kind(policies[key]) for key, kind in CHOICES.items() if key in policies}
         return cls(
             directory=directory,
             name=check_name("site", document.get("name", directory.name)),

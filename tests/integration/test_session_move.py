@@ -38,11 +38,8 @@ def test_session_moves_with_data_watchers_and_right_and_back(
     assert vmm.everything() == before
 
     moved = vmm(*away(session)).result
-    assert (moved["session"]["id"], moved["session"]["vm"], moved["session"]["state"]) == (
-        name,
-        second,
-        "active",
-    )
+    found = tuple(moved["session"][key] for key in ("id", "vm", "state"))
+    assert found == (name, second, "active")
     assert moved["session"]["fence"] > session["fence"]
     assert calendar(moved["session"]["endpoint"], user="mia") == ("mia", "#0a0b0cff")
     assert moved["session"]["endpoint"] == session["endpoint"]
@@ -53,12 +50,18 @@ def test_session_moves_with_data_watchers_and_right_and_back(
     assert shown["right"] == right
     assert shown["selection"]["moved"]["from"] == first
 
+    come_back(vmm, moved["session"], to=first)
+
+
+def come_back(vmm: Controller, moved: dict[str, Any], *, to: str) -> None:
+    """Not while it is suspended; then with what was changed meanwhile."""
+    name = moved["id"]
     vmm("session", "suspend", name, "--as", "bo")
-    vmm(*away(moved["session"])).refused("Conflict", status=5, names="suspended")
+    vmm(*away(moved)).refused("Conflict", status=5, names="suspended")
     vmm("session", "resume", name, "--as", "bo")
-    set_calendar(moved["session"]["endpoint"], user="mia", name="mia", colour="#0d0e0fff")
-    back = vmm(*away(moved["session"], "desktop")).result["session"]
-    assert back["vm"] == first
+    set_calendar(moved["endpoint"], user="mia", name="mia", colour="#0d0e0fff")
+    back = vmm(*away(moved, "desktop")).result["session"]
+    assert back["vm"] == to
     assert calendar(back["endpoint"], user="mia") == ("mia", "#0d0e0fff")
     vmm("session", "close", name)
     again = vmm(*open_words("mia")).result["session"]

@@ -53,9 +53,7 @@ def fill(store: Engine, clock: FakeClock) -> None:
         publish(tx, clock)
         rollouts.note(tx, Outcome("vm-1", "failed", 12, "it's gone", {"message": "é"}), ua="cal")
         seats.learn(tx, vm="vm-1", offered={"vcpus": 1}, active={"cal": "1"}, free=False)
-        pools.set_levels(tx, pool="calendars", levels=Levels(2, 1))
-        pools.note_failure(tx, pool="calendars", reason="it's late")
-        pools.add(tx, vm="calendars-0a1b2c3d", pool="calendars", now=clock.now())
+        pooled(tx, clock)
         waiting.add(tx, a_waiting_request(clock))
         for number in range(200):  # more than are read at a time
             old_event(tx, f"{number}")
@@ -77,6 +75,12 @@ def fill(store: Engine, clock: FakeClock) -> None:
         old_event(tx, "undone")
         raise ZeroDivisionError
     events_after(store, clock)
+
+
+def pooled(tx: Tx, clock: FakeClock) -> None:
+    pools.set_levels(tx, pool="calendars", levels=Levels(2, 1))
+    pools.note_failure(tx, pool="calendars", reason="it's late")
+    pools.add(tx, vm="calendars-0a1b2c3d", pool="calendars", now=clock.now())
 
 
 def a_waiting_request(clock: FakeClock) -> WaitingRequest:

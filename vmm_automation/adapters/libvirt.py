@@ -1,10 +1,8 @@
-"""The hypervisor port on libvirt. The only file that imports libvirt."""
+"""The hypervisor port on libvirt; only this file and ``libvirt_failures`` import libvirt."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 
 import libvirt
@@ -12,8 +10,9 @@ import libvirt_qemu
 
 from vmm_automation.adapters import domain_xml
 from vmm_automation.adapters.domain_xml import DomainSpec, VmRecord, domain_name
-from vmm_automation.adapters.libvirt_words import dotted, no_such_vm, port_taken, unreachable
-from vmm_automation.errors import Conflict, HypervisorUnreachable, NotFound, PortTaken, TaskFailed
+from vmm_automation.adapters.libvirt_failures import failure_of, translated
+from vmm_automation.adapters.libvirt_words import dotted, no_such_vm, port_taken
+from vmm_automation.errors import Conflict, NotFound, TaskFailed
 from vmm_automation.model.names import check_name
 from vmm_automation.model.vm import Vm, VmState
 
@@ -26,12 +25,6 @@ _STATES = {
     libvirt.VIR_DOMAIN_SHUTOFF: VmState.STOPPED,
     libvirt.VIR_DOMAIN_NOSTATE: VmState.STOPPED,
     libvirt.VIR_DOMAIN_CRASHED: VmState.CRASHED,
-}
-_LOST_CONNECTION = {
-    libvirt.VIR_ERR_NO_CONNECT,
-    libvirt.VIR_ERR_INVALID_CONN,
-    libvirt.VIR_ERR_RPC,
-    libvirt.VIR_ERR_AUTH_FAILED,
 }
 _UNDEFINE_ALL = (
     libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE
@@ -57,7 +50,7 @@ class LibvirtHypervisor:
         self.site = site
         self.home = home
         libvirt.registerErrorHandler(lambda _context, _error: None, None)  # errors travel as exceptions
-        with self._translated("open a connection"):
+        with translated(self.uri, "open a connection"):
             self._connection = libvirt.open(uri)
 
     def close(self) -> None:
@@ -66,7 +59,7 @@ class LibvirtHypervisor:
 
     def version(self) -> str:
         """``libvirt 9.0.0, QEMU 7.2.22``."""
-        with self._translated("ask for its version"):
+        with translated(self.uri, "ask for its version"):
             return (
                 f"libvirt {dotted(self._connection.getLibVersion())}, "
                 f"QEMU {dotted(self._connection.getVersion())}"
@@ -75,7 +68,7 @@ class LibvirtHypervisor:
     def vms(self) -> list[Vm]:
         """All VMs of the site, by name."""
         found = []
-        with self._translated("list domains"):
+        with translated(self.uri, "list domains"):
             for domain in self._connection.listAllDomains():
                 record = self._record(domain)
                 if record and record.site == self.site and self._is_ours(record):
@@ -102,12 +95,12 @@ class LibvirtHypervisor:
                 hint=f"VMM_HOME={record.home} vmm vm show {name}",
                 details={"vm": name, "home": record.home},
             )
-        with self._translated(f"read VM '{name}'"):
+        with translated(self.uri, f"read VM '{name}'"):
             return self._vm(domain, record)
 
     def define(self, spec: DomainSpec) -> None:
         """Make the domain known, not running."""
-        with self._translated(f"define VM '{spec.record.name}'"):
+        with translated(self.uri, f"define VM '{spec.record.name}'"):
             self._connection.defineXML(domain_xml.domain_xml(spec))
 
     def start(self, name: str) -> None:
@@ -117,7 +110,7 @@ class LibvirtHypervisor:
             PortTaken: the SSH port of the domain is in use on the hypervisor.
         """
         domain = self._domain(name)
-        with self._translated(f"start VM '{name}'"):
+        with translated(self.uri, f"start VM '{name}'"):
             if not domain.isActive():
                 domain.create()
 
@@ -135,7 +128,7 @@ class LibvirtHypervisor:
         if domain.isActive():
             flags |= libvirt.VIR_DOMAIN_AFFECT_LIVE
         xml = domain_xml.record_xml(replace(record, ready=True))
-        with self._translated(f"mark VM '{name}' ready"):
+        with translated(self.uri, f"mark VM '{name}' ready"):
             domain.setMetadata(
                 libvirt.VIR_DOMAIN_METADATA_ELEMENT, xml, _METADATA_PREFIX, domain_xml.NAMESPACE, flags
             )
@@ -143,14 +136,14 @@ class LibvirtHypervisor:
     def park(self, name: str) -> None:
         """Save the guest with its memory and switch it off; no change if it is off already."""
         domain = self._domain(name)
-        with self._translated(f"park VM '{name}'"):
+        with translated(self.uri, f"park VM '{name}'"):
             if domain.isActive():
                 domain.managedSave(0)
 
     def shutdown(self, name: str) -> None:
         """Ask the guest to power off; returns at once. No change if it does not run."""
         domain = self._domain(name)
-        with self._translated(f"shut down VM '{name}'"):
+        with translated(self.uri, f"shut down VM '{name}'"):
             if not domain.isActive():
                 return
             try:
@@ -162,27 +155,27 @@ class LibvirtHypervisor:
     def destroy(self, name: str) -> None:
         """Cut the power; disks stay. No change if it does not run."""
         domain = self._domain(name)
-        with self._translated(f"cut the power of VM '{name}'"):
+        with translated(self.uri, f"cut the power of VM '{name}'"):
             if domain.isActive():
                 domain.destroy()
 
     def undefine(self, name: str) -> None:
         """Forget the domain with its saved memory, snapshots and firmware variables; disks stay."""
         domain = self._domain(name)
-        with self._translated(f"undefine VM '{name}'"):
+        with translated(self.uri, f"undefine VM '{name}'"):
             domain.undefineFlags(_UNDEFINE_ALL)
 
     def pause(self, name: str) -> None:
         """Stop the guest's CPUs, keeping it in memory; no change if they are stopped already."""
         domain = self._domain(name)
-        with self._translated(f"pause VM '{name}'"):
+        with translated(self.uri, f"pause VM '{name}'"):
             if domain.state()[0] != libvirt.VIR_DOMAIN_PAUSED:
                 domain.suspend()
 
     def resume(self, name: str) -> None:
         """Let the guest's CPUs run again; no change if they run already."""
         domain = self._domain(name)
-        with self._translated(f"resume VM '{name}'"):
+        with translated(self.uri, f"resume VM '{name}'"):
             if domain.state()[0] == libvirt.VIR_DOMAIN_PAUSED:
                 domain.resume()
 
@@ -212,13 +205,13 @@ class LibvirtHypervisor:
     def snapshots(self, name: str) -> list[str]:
         """The names of a VM's snapshots."""
         domain = self._domain(name)
-        with self._translated(f"list snapshots of VM '{name}'"):
+        with translated(self.uri, f"list snapshots of VM '{name}'"):
             return sorted(snapshot.getName() for snapshot in domain.listAllSnapshots())
 
     def take_snapshot(self, name: str, *, snapshot: str) -> None:
         """Keep memory and disk of a VM as they are now, inside its disk file; it stands still meanwhile."""
         domain = self._domain(name)
-        with self._translated(f"take a snapshot of VM '{name}'"):
+        with translated(self.uri, f"take a snapshot of VM '{name}'"):
             xml = domain_xml.snapshot_xml(snapshot)
             domain.snapshotCreateXML(xml, libvirt.VIR_DOMAIN_SNAPSHOT_CREATE_ATOMIC)
 
@@ -229,19 +222,19 @@ class LibvirtHypervisor:
             PortTaken: the SSH port of the domain was taken in between; the VM is off.
         """
         domain = self._domain(name)
-        with self._translated(f"take VM '{name}' back to snapshot '{snapshot}'"):
+        with translated(self.uri, f"take VM '{name}' back to snapshot '{snapshot}'"):
             domain.revertToSnapshot(domain.snapshotLookupByName(snapshot), _REVERT)
 
     def drop_snapshot(self, name: str, *, snapshot: str) -> None:
         """Remove a snapshot; what it held in the disk file can be used again."""
         domain = self._domain(name)
-        with self._translated(f"remove snapshot '{snapshot}' of VM '{name}'"):
+        with translated(self.uri, f"remove snapshot '{snapshot}' of VM '{name}'"):
             domain.snapshotLookupByName(snapshot).delete()
 
     def _monitor(self, name: str, command: str) -> str:
         domain = self._domain(name)
         request = {"execute": "human-monitor-command", "arguments": {"command-line": command}}
-        with self._translated(f"set up forwards of VM '{name}'"):
+        with translated(self.uri, f"set up forwards of VM '{name}'"):
             answer = libvirt_qemu.qemuMonitorCommand(domain, json.dumps(request), 0)
         return str(json.loads(answer).get("return", ""))
 
@@ -250,7 +243,7 @@ class LibvirtHypervisor:
         record = self._record(domain)
         if record is None:
             raise NotFound(f"VM '{name}' is not of site '{self.site}'", hint="vmm vm list")
-        with self._translated(f"redefine VM '{name}'"):
+        with translated(self.uri, f"redefine VM '{name}'"):
             xml = domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE | libvirt.VIR_DOMAIN_XML_SECURE)
             moved = replace(record, ssh_port=ssh_port)
             self._connection.defineXML(domain_xml.with_record(xml, moved))
@@ -265,7 +258,7 @@ class LibvirtHypervisor:
         except libvirt.libvirtError as error:
             if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
                 raise no_such_vm(name, site=self.site) from error
-            raise self._translate(error, f"look up VM '{name}'") from error
+            raise failure_of(error, self.uri, f"look up VM '{name}'") from error
 
     def _record(self, domain: libvirt.virDomain) -> VmRecord | None:
         try:
@@ -301,24 +294,3 @@ class LibvirtHypervisor:
             created_at=record.created_at,
             ready=record.ready,
         )
-
-    @contextmanager
-    def _translated(self, action: str) -> Iterator[None]:
-        try:
-            yield
-        except libvirt.libvirtError as error:
-            raise self._translate(error, action) from error
-
-    def _translate(
-        self, error: libvirt.libvirtError, action: str
-    ) -> HypervisorUnreachable | PortTaken | TaskFailed | Conflict:
-        reason = str(error).strip()
-        code = error.get_error_code()
-        if "Could not set up host forwarding rule" in reason:
-            return port_taken(0, reason)
-        lost = code in _LOST_CONNECTION or error.get_error_domain() == libvirt.VIR_FROM_RPC
-        if lost or "client socket is closed" in reason:
-            return unreachable(self.uri, action=action, reason=reason)
-        if code in {libvirt.VIR_ERR_OPERATION_FAILED, libvirt.VIR_ERR_DOM_EXIST} and "exists" in reason:
-            return Conflict(f"libvirt could not {action}: {reason}", hint="vmm vm list")
-        return TaskFailed(f"libvirt could not {action}: {reason}", details={"uri": self.uri, "code": code})
