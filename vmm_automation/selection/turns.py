@@ -48,11 +48,8 @@ def kept(facts: Sequence[VmFacts], ahead: Sequence[Waiting], *, pack: bool = Fal
 
 
 def is_free(facts: VmFacts) -> bool:
-    """Whether a request can get the VM now, if it fits otherwise."""
-    usable = facts.warmth is not None and facts.vm.ready and not facts.drained and facts.kept_for is None
-    return (
-        usable and facts.condition is VmCondition.CLEAN and facts.session is None and facts.kept_for is None
-    )
+    """Whether nobody has the VM or is about to; whether it runs and fits is for the filters to say."""
+    return facts.condition is VmCondition.CLEAN and facts.session is None and facts.kept_for is None
 
 
 def if_all_were_free(facts: Sequence[VmFacts]) -> list[VmFacts]:
