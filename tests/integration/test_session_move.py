@@ -17,6 +17,20 @@ def away(session: dict[str, Any], terminal: str = "phone") -> tuple[str, ...]:
     return ("session", "move", session["id"], "--terminal", terminal, "--avoid", session["vm"])
 
 
+def require_terminal_moves_alone(vmm: Controller, session: dict[str, Any]) -> None:
+    stayed = vmm("session", "move", session["id"], "--terminal", "phone").result
+    assert (stayed["session"]["vm"], stayed["session"]["terminal"]) == (session["vm"], "phone")
+    assert stayed["session"]["endpoint"] == session["endpoint"]
+    assert not vmm("session", "move", session["id"], "--terminal", "phone").changed
+
+
+def require_dry_run(vmm: Controller, session: dict[str, Any], *, to: str) -> None:
+    before = vmm.everything()
+    planned = vmm(*away(session), "--check").result
+    assert (planned["from"], planned["to"]) == (session["vm"], to)
+    assert vmm.everything() == before
+
+
 def test_session_moves_with_data_watchers_and_right_and_back(
     vmm: Controller, radicale: tuple[str, str]
 ) -> None:
@@ -27,15 +41,8 @@ def test_session_moves_with_data_watchers_and_right_and_back(
     vmm("watcher", "assign", name, "bo", "--privilege", "view", "--privilege", "suspend")
     right = vmm("watcher", "lock", "acquire", name, "bo").result["right"]
 
-    stayed = vmm("session", "move", name, "--terminal", "phone").result
-    assert (stayed["session"]["vm"], stayed["session"]["terminal"]) == (first, "phone")
-    assert stayed["session"]["endpoint"] == session["endpoint"]
-    assert not vmm("session", "move", name, "--terminal", "phone").changed
-
-    before = vmm.everything()
-    planned = vmm(*away(session), "--check").result
-    assert (planned["from"], planned["to"]) == (first, second)
-    assert vmm.everything() == before
+    require_terminal_moves_alone(vmm, session)
+    require_dry_run(vmm, session, to=second)
 
     moved = vmm(*away(session)).result
     found = tuple(moved["session"][key] for key in ("id", "vm", "state"))

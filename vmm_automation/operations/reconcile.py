@@ -25,7 +25,7 @@ from vmm_automation.operations.follow import IN_USE, follow
 from vmm_automation.operations.ownership import is_given_up
 from vmm_automation.operations.reconcile_plan import IN_GUEST, Action, Finding, Judged, Seen, plan
 from vmm_automation.operations.session_abandon import abandon, find
-from vmm_automation.operations.session_move_undo import undo
+from vmm_automation.operations.session_move_undo import STOPPED, undo
 from vmm_automation.operations.vm_facts import facts
 from vmm_automation.state import moves, pools, publications, sessions
 from vmm_automation.state.store import Snapshot
@@ -199,7 +199,8 @@ def _forward_again(context: Context, finding: Finding) -> None:
     session = find(context, finding.session)
     if session.state not in IN_USE or session.port in (context.hypervisor.forwards(session.vm) or {}):
         return  # another run was faster
-    _note(context, finding, reason=session.reason or reconcile_plan.started_anew(session))
+    told = STOPPED if session.reason == STOPPED else reconcile_plan.started_anew(session)
+    _note(context, finding, reason=told)
     point("reconcile.marked")
     first = context.site.ua(session.ua).endpoints[0]
     port = forwards.add_again(context, session.vm, port=session.port, guest_port=first.port)
