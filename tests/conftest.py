@@ -6,6 +6,7 @@ import os
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from vmm_automation.state import sessions, vms
@@ -14,6 +15,10 @@ from vmm_automation.state.store import Engine
 from .fake_clock import FakeClock
 from .postgres_server import PostgresServer, running_server
 from .real_state import ENGINES, RealState
+
+# What is found depends neither on how busy the machine is nor, where CI is set, on chance.
+hypothesis.settings.register_profile("tests", deadline=None, derandomize=bool(os.environ.get("CI")))
+hypothesis.settings.load_profile("tests")
 
 # Tests have states of their own, never somebody's real one.
 for _name in ("VMM_STATE_URL", "VMM_STATE_URL_FILE"):
