@@ -150,3 +150,12 @@ def test_result_is_what_the_run_leaves_in_its_stats() -> None:
     outcome = outcome_of(event("runner_on_ok", changed=True), event("runner_on_ok", changed=False), stats)
     assert (outcome.result, outcome.changed) == ({"vms": {}}, True)
     assert not outcome_of(event("runner_on_ok"), {"event": "verbose"}).changed
+
+
+def test_run_within_a_run_does_not_inherit_its_callback() -> None:
+    """One that a person set is kept."""
+    kept = [
+        "ANSIBLE_STDOUT_CALLBACK" in run_environment({"ANSIBLE_STDOUT_CALLBACK": callback})
+        for callback in ("awx_display", "yaml")
+    ]
+    assert kept == [False, True]

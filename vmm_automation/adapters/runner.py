@@ -39,6 +39,8 @@ _ALLOWED = frozenset(
 )
 _ALLOWED_PREFIXES = ("ANSIBLE_", "VMM_", "PIP_", "SSL_CERT", "REQUESTS_CA")
 _SECRET = frozenset({"VMM_WATCHER_TOKEN"})  # runner writes the environment to a file
+#: what runner sets for its runs: a run within one would take its own callback for the one to call in turn
+_OF_RUNNER = ("ANSIBLE_STDOUT_CALLBACK", "awx_display")
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _POLL_S = 1
 _REAP_S = 10.0
@@ -96,7 +98,8 @@ def run_environment(environment: Mapping[str, str]) -> dict[str, str]:
     kept = {
         key: value
         for key, value in environment.items()
-        if key in _ALLOWED or (key.startswith(_ALLOWED_PREFIXES) and key not in _SECRET)
+        if (key in _ALLOWED or (key.startswith(_ALLOWED_PREFIXES) and key not in _SECRET))
+        and (key, value) != _OF_RUNNER
     }
     kept["PATH"] = f"{Path(sys.executable).parent}:{kept.get('PATH') or os.defpath}"
     kept.setdefault("ANSIBLE_HOST_KEY_CHECKING", "True")
