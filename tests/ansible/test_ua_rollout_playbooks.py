@@ -112,6 +112,10 @@ def test_rollout_is_paused_shown_and_stopped_through_both_doors(fleet: MadeSite)
     assert "waiting" in fleet.vmm("ua", "rollout", "show").stdout
     status, document = fleet.json("ua", "install", "tool")
     assert (status, document["error"]["hint"]) == (6, "vmm ua rollout resume tool")
+    before = fleet.dump()
+    dry = play(fleet, "ua_rollout_resume", "--check", ua_id="tool")
+    assert "fatal: [vm-1]" in dry.text
+    assert fleet.dump() == before
     error = fleet.json("ua", "rollout", "resume", "tool")[1]["error"]
     assert {vm: told["outcome"] for vm, told in error["details"]["vms"].items()} == {
         "vm-1": "failed",

@@ -53,7 +53,7 @@ def test_next_user_finds_nothing_that_the_one_before_left_anywhere(
     """Files, a unit and a changed /etc are gone; the clock is right; data, host key and disk stay."""
     del radicale
     sizes = []
-    for round_ in range(3):
+    for round_ in range(2):
         session = misused(vmm, "una", colour=f"#0000{round_:02x}ff")
         closed = vmm("session", "close", session["id"]).result
         assert (closed["cleaned_by"], closed["fallback"]) == ("snapshot", None)
@@ -61,11 +61,11 @@ def test_next_user_finds_nothing_that_the_one_before_left_anywhere(
         sizes.append(disk_kib(vmm, "vm-1"))
         assert vmm.on_guest("vm-1", LOOK) == ""
         assert abs(float(vmm.on_guest("vm-1", "date +%s")) - time.time()) < 10
-    assert sizes[2] < sizes[0] + 10_000
+    assert sizes[1] < sizes[0] + 10_000
     seeds = {vmm.on_guest("vm-1", "cat /proc/sys/kernel/random/uuid") for _ in range(2)}
     assert len(seeds) == 2
     again = vmm(*words("una")).result
-    assert calendar(again["session"]["endpoint"], user="una") == ("una", "#000002ff")
+    assert calendar(again["session"]["endpoint"], user="una") == ("una", "#000001ff")
     vmm("session", "close", again["session"]["id"])
     assert not vmm("reconcile").changed
 
@@ -112,7 +112,7 @@ def test_policy_rebuild_killed_at_each_step_ends_in_a_clean_vm_with_its_uas(
     """Never clean before its end; once the VM is started, that run or the next closing finishes."""
     del radicale
     rebuilding = with_policy(vmm, tmp_path, "rebuild")
-    session = misused(rebuilding, "ray", colour=f"#{len(point):06x}ff")
+    session = misused(rebuilding, "ray", colour="#0000ffff")
     kill_at(rebuilding, point, "session", "close", session["id"])
     assert rebuilding.condition("vm-1") == "dirty"
     rebuilding("vm", "start", "vm-1")
@@ -120,5 +120,5 @@ def test_policy_rebuild_killed_at_each_step_ends_in_a_clean_vm_with_its_uas(
     assert closed["session"]["state"] == "closed"
     assert (rebuilding.condition("vm-1"), rebuilding.on_guest("vm-1", LOOK)) == ("clean", "")
     again = rebuilding(*words("ray")).result["session"]
-    assert calendar(again["endpoint"], user="ray") == ("ray", f"#{len(point):06x}ff")
+    assert calendar(again["endpoint"], user="ray") == ("ray", "#0000ffff")
     rebuilding("session", "close", again["id"])

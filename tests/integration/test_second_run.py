@@ -85,9 +85,9 @@ def test_ua_playbooks_end_in_the_wanted_state_whatever_they_find(
     converge(vmm, "ua_install", ua_id="radicale", ua_version="3.2.3", ua_vms=both)
     updated = converge(vmm, "ua_update", ua_id="radicale", ua_version="3.5.4", ua_vms=both)
     assert {vm: done["version"] for vm, done in updated.result["vms"].items()} == dict.fromkeys(both, "3.5.4")
-    converge(vmm, "ua_rollback", ua_id="radicale", ua_vms=both)
-    converge(vmm, "ua_activate", ua_id="radicale", ua_version="3.5.4", ua_vms=both)
-    converge(vmm, "ua_deactivate", ua_id="radicale", ua_vms=both)
+    converge(vmm, "ua_rollback", ua_id="radicale", ua_vms=both[:1])
+    converge(vmm, "ua_activate", ua_id="radicale", ua_version="3.5.4", ua_vms=both[:1])
+    converge(vmm, "ua_deactivate", ua_id="radicale", ua_vms=both[:1])
     assert vmm.play("ua_remove", ua_id="radicale", ua_version="3.2.3", ua_allow_destroy=True).status == 0
     converge(vmm, "ua_deliver", ua_id="radicale", ua_version="3.2.3", ua_vms=both)
     converge(vmm, "ua_status", nothing_to_do=True, ua_repair=True, ua_vms=both)
@@ -102,6 +102,8 @@ def test_session_opened_a_second_time_is_the_same_session(vmm: Controller, radic
     converge(vmm, "session_select", nothing_to_do=True, **wanted)
     opened = converge(vmm, "session_open", **wanted).result["session"]
     converge(vmm, "session_explain", nothing_to_do=True, session_id=opened["id"])
+    converge(vmm, "session_move", session_id=opened["id"], session_terminal="phone")
+    converge(vmm, "session_move", session_id=opened["id"], session_terminal="desktop")
     assert vmm.play("session_open", **wanted).result["session"] == opened
     vmm.virsh("suspend", f"vmm-{vmm.name}-{opened['vm']}")
     converge(vmm, "reconcile")
@@ -164,7 +166,8 @@ def test_stored_images_end_in_the_wanted_state_whatever_they_find(
 
 
 def test_no_playbook_is_left_out() -> None:
-    """Every playbook of the project is run above."""
-    here = Path(__file__).read_text()
+    """Every playbook of the project is run above, or in tests/ansible where it needs no VM."""
+    files = [Path(__file__), *(REPOSITORY / "tests" / "ansible").glob("test_*.py")]
+    texts = "".join(file.read_text() for file in files)
     names = [path.stem for path in (REPOSITORY / "playbooks").glob("*.yml")]
-    assert [name for name in names if f'(vmm, "{name}"' not in here and f'play("{name}"' not in here] == []
+    assert [name for name in names if f'"{name}"' not in texts] == []

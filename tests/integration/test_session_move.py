@@ -77,7 +77,7 @@ def come_back(vmm: Controller, moved: dict[str, Any], *, to: str) -> None:
     require_nothing_half_made(vmm)
 
 
-@pytest.mark.parametrize("point", [*MOVING, "image.deploy.unpacked", "session.move.answered"])
+@pytest.mark.parametrize("point", [*MOVING, "session.move.answered"])
 def test_move_killed_in_between_goes_on_where_it_was(
     vmm: Controller, radicale: tuple[str, str], point: str
 ) -> None:
