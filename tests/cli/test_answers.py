@@ -191,7 +191,7 @@ def test_vm_made_from_another_home_is_neither_listed_nor_touched(tmp_path: Path)
     """Keys and disks of such a VM are in that home: the answer names it. Tried: create, stop and delete."""
     site = make_site(tmp_path, running=["vm-1"], made_from="/var/tmp/other")
     assert site.json("vm", "list")[1]["result"]["vms"] == []
-    for words in (("create", "vm-1"), ("stop", "vm-1"), ("show", "vm-1")):
+    for words in (("create", "vm-1", "--check"), ("stop", "vm-1"), ("show", "vm-1")):
         status, document = site.json("vm", *words)
         error = document["error"]
         assert (status, error["class"], error["details"]["home"]) == (5, "Conflict", "/var/tmp/other"), words
