@@ -11,7 +11,8 @@ import pytest
 from vmm_automation.adapters.ssh import SshPlaces, wait_until_ready
 from vmm_automation.errors import GuestUnreachable
 from vmm_automation.operations.context import Context
-from vmm_automation.operations.vm_work import Revival, Work
+from vmm_automation.operations.revival import Revival
+from vmm_automation.operations.vm_work import Work
 
 from ..fake_clock import FakeClock
 from .one_vm import OneVm, context
@@ -46,10 +47,14 @@ def work(context: Context) -> Work:
     return made
 
 
+def revival_of(work: Work) -> Revival:
+    return Revival(work.context, work.name, work.files)
+
+
 def test_guest_that_says_it_is_stuck_is_started_again_but_not_for_ever(work: Work, vm: Cycled) -> None:
     """Twice; after that it is left to its deadline."""
     work.files.console.write_text(STUCK)
-    revival = Revival(work)
+    revival = revival_of(work)
     for _ in range(5):
         revival.attempt()
     assert (vm.cuts, vm.runs) == (2, True)
@@ -60,7 +65,31 @@ def test_guest_that_is_slow_is_left_alone(work: Work, vm: Cycled, console: str |
     """No console yet, an empty one, and one that says something else."""
     if console is not None:
         work.files.console.write_text(console)
-    Revival(work).attempt()
+    revival_of(work).attempt()
+    assert vm.cuts == 0
+
+
+def test_guest_without_a_further_word_is_started_again_twice_within_its_deadline(
+    work: Work, vm: Cycled, clock: FakeClock
+) -> None:
+    """Both processors wait for ever, so nothing is said: after each third of the deadline."""
+    revival = revival_of(work)
+    cuts = []
+    for _ in range(30):
+        revival.attempt()
+        cuts.append(vm.cuts)
+        clock.advance(seconds=10)
+    assert (cuts[9], cuts[11], cuts[-1]) == (0, 1, 2)
+    assert cuts.index(2) <= 21
+
+
+def test_guest_that_goes_on_speaking_is_waited_for(work: Work, vm: Cycled, clock: FakeClock) -> None:
+    """A slow one: a line on its console every 60 s."""
+    revival = revival_of(work)
+    for minute in range(10):
+        work.files.console.write_text("still booting\n" * minute)
+        revival.attempt()
+        clock.advance(seconds=60)
     assert vm.cuts == 0
 
 

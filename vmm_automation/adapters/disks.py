@@ -66,6 +66,13 @@ class VmFiles:
             return []
         return [line.strip() for line in text.splitlines() if line.strip()][-lines:]
 
+    def console_length(self) -> int:
+        """Bytes that the guest has written to its console since it was started; 0 without a log of it."""
+        try:
+            return self.console.stat().st_size
+        except OSError:
+            return 0
+
 
 def create_overlay(path: Path, *, base: Path) -> None:
     """Make a linked clone: a qcow2 overlay over a read-only base image (about 0.03 s).

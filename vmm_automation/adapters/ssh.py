@@ -26,6 +26,7 @@ _LOOPBACK = "127.0.0.1"
 _BANNER = b"SSH-"
 _FIRST_PATIENCE_S = 0.5
 _PATIENCE_GROWTH = 1.25
+_LONGEST_PATIENCE_S = 10.0
 _LISTENING_PATIENCE_S = 30.0
 _PAUSE_S = 0.15
 _HANDSHAKE_S = 60
@@ -144,7 +145,7 @@ def wait_until_ready(
         refused = answer is _Answer.REFUSED
         if answer is _Answer.SILENCE:
             on_silence()
-        patience = _LISTENING_PATIENCE_S if refused else patience * _PATIENCE_GROWTH
+        patience = _LISTENING_PATIENCE_S if refused else min(patience * _PATIENCE_GROWTH, _LONGEST_PATIENCE_S)
         clock.sleep(_PAUSE_S if refused else 0)
 
 

@@ -30,6 +30,7 @@ from vmm_automation.operations.base_image import acceleration
 from vmm_automation.operations.clean_snapshot import forget_if_clean
 from vmm_automation.operations.context import Context
 from vmm_automation.operations.entries import vm_change
+from vmm_automation.operations.revival import Revival
 from vmm_automation.state import vms
 from vmm_automation.trace import point
 
@@ -38,8 +39,6 @@ _START_ATTEMPTS = 3
 _SHUTDOWN_S = 90.0
 _ASK_AGAIN_S = 5.0  # a guest that is still booting answers over SSH before it hears its power button
 _POLL_S = 0.25
-_STUCK = "BUG: soft lockup"  # what Linux says of a processor that did nothing else for 20 s
-_REVIVALS = 2
 
 
 @dataclass
@@ -200,7 +199,7 @@ def _boot(work: Work, *, fresh: bool, late_clock: bool = False) -> None:
                 vm,
                 clock=work.context.clock,
                 deadline_s=deadline_s,
-                on_silence=Revival(work).attempt if fresh else _leave,
+                on_silence=Revival(work.context, work.name, work.files).attempt if fresh else _leave,
                 first=_set_clock(work) if late_clock else "true",
             ),
         )
@@ -213,28 +212,6 @@ def _boot(work: Work, *, fresh: bool, late_clock: bool = False) -> None:
 
 def _set_clock(work: Work) -> str:
     return f"date -u -s @{work.context.clock.now().timestamp():.0f} >/dev/null"
-
-
-class Revival:
-    """Power-cycles a guest whose kernel says, before anything answered, that it is stuck.
-
-    Emulated processors lose an interrupt between each other once in some hundred boots, and both then wait
-    for ever. Only for a guest that has booted nothing that somebody could lose.
-    """
-
-    def __init__(self, work: Work) -> None:
-        self._work = work
-        self._left = _REVIVALS
-
-    def attempt(self) -> None:
-        """Look at the console, and act if it has to be."""
-        console = self._work.files.console_tail()
-        if not self._left or not any(_STUCK in line for line in console):
-            return
-        self._left -= 1
-        self._work.context.progress(f"VM '{self._work.name}' is stuck while it boots: starting it once more")
-        self._work.context.hypervisor.destroy(self._work.name)
-        self._work.context.hypervisor.start(self._work.name)
 
 
 def _leave() -> None:
