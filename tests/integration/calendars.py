@@ -23,6 +23,12 @@ def make_calendar(endpoint: str, *, user: str, name: str, colour: str) -> None:
     set_calendar(endpoint, user=user, name=name, colour=colour)
 
 
+def keep_calendar(endpoint: str, *, user: str, colour: str) -> None:
+    """Have calendar ``work`` with the user's name and this colour, made if it is not there."""
+    change = set_calendar if calendar(endpoint, user=user) else make_calendar
+    change(endpoint, user=user, name=user, colour=colour)
+
+
 def set_calendar(endpoint: str, *, user: str, name: str, colour: str) -> None:
     """Change name and colour of calendar ``work``."""
     status, answer = _ask(endpoint, "PROPPATCH", user=user, body=_PROPERTIES.format(name=name, colour=colour))

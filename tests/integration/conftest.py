@@ -13,9 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from vmm_automation.images.borg import BorgStore
 from vmm_automation.places import Places
 
 from .controller import BIN, REPOSITORY, URI, Controller
+from .local_guest import LocalGuest, started_guest
 from .private_libvirt import PrivateLibvirt
 
 VMS = ("vm-1", "vm-2")
@@ -140,3 +142,16 @@ def _copy_site(controller: Controller) -> None:
     text = file.read_text()
     assert "\nname: local\n" in text
     file.write_text(text.replace("\nname: local\n", f"\nname: {controller.name}\n"))
+
+
+@pytest.fixture
+def guest(tmp_path: Path) -> Iterator[LocalGuest]:
+    """A guest of namespaces on this machine, for scripts that need no VM."""
+    with started_guest(tmp_path / "guest") as local:
+        yield local
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> BorgStore:
+    """An image store of the test's own."""
+    return BorgStore(tmp_path / "user_images" / "repository", key_file=tmp_path / "user_images" / "key")

@@ -12,7 +12,7 @@ from vmm_automation.adapters.clock import SystemClock
 from vmm_automation.images.borg import BorgStore
 from vmm_automation.model.image import Manifest
 from vmm_automation.model.ua import UaDefinition, UaVersion, UserData
-from vmm_automation.operations.user_image import capture
+from vmm_automation.operations.user_image import Origin, capture
 from vmm_automation.ports import GuestResult
 
 UID = 2000
@@ -141,12 +141,8 @@ def captured(
 ) -> tuple[Manifest, str]:
     return capture(
         guest,
-        user="ann",
+        Origin("ann", "1.0", "s-1", 7, number - 1),
         ua=ua,
-        version="1.0",
-        session="s-1",
-        fence=7,
-        parent=number - 1,
         spool=tmp_path / "spool",
         images=store,
         clock=SystemClock(),

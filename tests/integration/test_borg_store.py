@@ -23,11 +23,6 @@ from vmm_automation.images.borg import BorgStore, archive_name
 from vmm_automation.model.image import Manifest
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> BorgStore:
-    return BorgStore(tmp_path / "user_images" / "repository", key_file=tmp_path / "user_images" / "key")
-
-
 def make_tar(path: Path, files: dict[str, bytes]) -> Path:
     path.parent.mkdir(exist_ok=True)
     with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as tar:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from .calendars import calendar, make_calendar, set_calendar
+from .calendars import calendar, keep_calendar
 from .controller import Controller
 from .killed_at import REBUILDING, kill_at
 
@@ -34,10 +34,7 @@ def with_policy(vmm: Controller, tmp_path: Path, policy: str) -> Controller:
 def misused(vmm: Controller, user: str, *, colour: str) -> dict[str, Any]:
     """A session with data of the user's, and things left where no user data is declared."""
     session: dict[str, Any] = vmm(*words(user)).result["session"]
-    if calendar(session["endpoint"], user=user) is None:
-        make_calendar(session["endpoint"], user=user, name=user, colour=colour)
-    else:
-        set_calendar(session["endpoint"], user=user, name=user, colour=colour)
+    keep_calendar(session["endpoint"], user=user, colour=colour)
     vmm.on_guest(session["vm"], LEAVE)
     assert len(vmm.on_guest(session["vm"], LOOK).splitlines()) == 6
     return session

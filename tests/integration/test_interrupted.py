@@ -8,7 +8,7 @@ from typing import Any
 import psutil
 import pytest
 
-from .calendars import calendar, make_calendar, set_calendar
+from .calendars import calendar, keep_calendar
 from .controller import Controller, wait_until
 from .killed_at import CLOSING, CREATING, DELETING, INSTALLING, OPENING, kill_at
 
@@ -38,10 +38,7 @@ def generations(vmm: Controller, user: str) -> list[int]:
 def used_session(vmm: Controller, user: str, *, colour: str) -> dict[str, Any]:
     """An active session in which the user has just set a colour."""
     session: dict[str, Any] = vmm(*open_words(user)).result["session"]
-    if calendar(session["endpoint"], user=user) is None:
-        make_calendar(session["endpoint"], user=user, name=user, colour=colour)
-    else:
-        set_calendar(session["endpoint"], user=user, name=user, colour=colour)
+    keep_calendar(session["endpoint"], user=user, colour=colour)
     return session
 
 

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 from vmm_automation.errors import TaskFailed
 from vmm_automation.operations.user_image import clean, plan_clean
 
-from .local_guest import UID, LocalGuest, started_guest
+from .local_guest import UID, LocalGuest
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="namespaces with accounts need root")
 
@@ -21,12 +19,6 @@ MESS = r"""
 echo secret >.bash_history; echo changed >.profile; mkdir -p a/b; chmod 0500 a
 echo s >/tmp/mine; mkdir /var/tmp/mine; echo s >/var/tmp/mine/f; echo s >/dev/shm/mine
 """
-
-
-@pytest.fixture
-def guest(tmp_path: Path) -> Iterator[LocalGuest]:
-    with started_guest(tmp_path / "guest") as local:
-        yield local
 
 
 def test_clean_removes_everything_of_the_user_and_nothing_else(guest: LocalGuest) -> None:

@@ -6,24 +6,22 @@ import os
 import sqlite3
 import tarfile
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from vmm_automation.adapters.clock import SystemClock
 from vmm_automation.errors import TaskFailed
 from vmm_automation.images.borg import BorgStore
 from vmm_automation.model.image import Manifest
 from vmm_automation.model.ua import CaptureRules, Converter, Hook, UaDefinition, UserData
-from vmm_automation.operations.user_image import capture, clean, deploy
+from vmm_automation.operations.user_image import clean, deploy
 from vmm_automation.operations.user_image_hooks import run_hooks
 from vmm_automation.operations.user_image_scripts import SessionAccount, capture_script
 
 from ..postgres_server import server_programs
-from .local_guest import UA, LocalGuest, leftovers, started_guest
+from .local_guest import UA, LocalGuest, captured, leftovers
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="namespaces with accounts need root")
 
@@ -70,17 +68,6 @@ esac
 """
 
 
-@pytest.fixture
-def guest(tmp_path: Path) -> Iterator[LocalGuest]:
-    with started_guest(tmp_path / "guest") as local:
-        yield local
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> BorgStore:
-    return BorgStore(tmp_path / "user_images" / "repository", key_file=tmp_path / "user_images" / "key")
-
-
 def hooked(**hooks: Any) -> UaDefinition:
     return replace(UA, capture=CaptureRules(**hooks))
 
@@ -89,23 +76,12 @@ def shell(text: str, *, deadline_s: int = 10) -> Hook:
     return Hook(("sh", "-c", text), deadline_s)
 
 
-def captured(
-    guest: LocalGuest, store: BorgStore, tmp_path: Path, ua: UaDefinition, *, number: int = 1
+def read_back(
+    guest: LocalGuest, store: BorgStore, tmp_path: Path, *, ua: UaDefinition = UA, number: int = 1
 ) -> tuple[Manifest, Path]:
-    manifest, archive = capture(
-        guest,
-        user="ann",
-        ua=ua,
-        version="1.0",
-        session="s-1",
-        fence=7,
-        parent=number - 1,
-        spool=tmp_path / "spool",
-        images=store,
-        clock=SystemClock(),
-    )
-    tar, _ = store.read(archive, into=tmp_path / "out")
-    return manifest, tar
+    """Captured, and its tar as the store has it."""
+    manifest, archive = captured(guest, store, tmp_path, ua=ua, number=number)
+    return manifest, store.read(archive, into=tmp_path / "out")[0]
 
 
 def write_rows(guest: LocalGuest) -> None:
@@ -131,7 +107,7 @@ def test_database_under_write_load_is_captured_whole(
     """SQLite in WAL mode, row after row: three captures are frozen and whole, and miss no committed row."""
     write_rows(guest)
     for number in (1, 2, 3):
-        manifest, tar = captured(guest, store, tmp_path, UA, number=number)
+        manifest, tar = read_back(guest, store, tmp_path, number=number)
         assert manifest.consistency == "frozen"
         with tarfile.open(tar) as archive:
             archive.extractall(tmp_path / str(number), filter="data")
@@ -156,7 +132,7 @@ def test_server_under_write_load_is_captured_whole(
     log = guest.outside("/home/session/.config/notes/log")
     while not log.exists() or log.stat().st_size < 100:
         time.sleep(0.05)
-    manifest, tar = captured(guest, store, tmp_path, ua)
+    manifest, tar = read_back(guest, store, tmp_path, ua=ua)
     assert manifest.consistency == "frozen"
     assert grows(log)
     clean(guest)
@@ -173,7 +149,7 @@ def test_processes_that_stand_still_too_long_go_on_and_the_capture_is_live(
     """More to read than fits into the time of a freeze: the UA goes on in time, and the grade says so."""
     guest.as_session("mkdir -p .config/notes; head -c 200000000 /dev/zero >.config/notes/large")
     write_rows(guest)
-    manifest, _ = captured(guest, store, tmp_path, hooked(freeze_s=0.1))
+    manifest, _ = captured(guest, store, tmp_path, ua=hooked(freeze_s=0.1))
     assert manifest.consistency == "live"
     assert grows(guest.outside("/home/session/.config/notes/log"))
 
@@ -201,7 +177,7 @@ def test_dump_is_part_of_the_capture(guest: LocalGuest, store: BorgStore, tmp_pa
     guest.as_session("mkdir -p .config/notes")
     guest.in_background("exec sleep 1000")
     assert run_hooks(guest, ua=ua, names=("dump",))
-    manifest, _ = captured(guest, store, tmp_path, ua)
+    manifest, _ = captured(guest, store, tmp_path, ua=ua)
     assert [entry.path for entry in manifest.files] == [".config/notes", ".config/notes/dump"]
 
 
@@ -234,14 +210,14 @@ def test_hooks_freeze_and_thaw_stand_in_for_the_signal(
     guest.as_session("mkdir -p .config/notes")
     guest.in_background("exec sleep 1000")
     ua = hooked(freeze=shell("echo on >.config/notes/frozen"), thaw=shell("mv .config/notes/frozen thawed"))
-    manifest, _ = captured(guest, store, tmp_path, ua)
+    manifest, _ = captured(guest, store, tmp_path, ua=ua)
     assert manifest.consistency == "frozen"
     assert ".config/notes/frozen" in {entry.path for entry in manifest.files}
     assert guest.outside("/home/session/thawed").exists()
     failing = replace(ua, capture=replace(ua.capture, freeze=shell("echo on >.config/notes/frozen; exit 1")))
     guest.run("rm /home/session/thawed")
     with pytest.raises(TaskFailed, match="hook 'freeze' ended with status 1"):
-        captured(guest, store, tmp_path, failing)
+        captured(guest, store, tmp_path, ua=failing)
     assert guest.outside("/home/session/thawed").exists()
     assert leftovers(guest, tmp_path) == []
 
@@ -251,7 +227,7 @@ def test_older_data_are_converted_before_the_user_sees_them(
 ) -> None:
     """Two converters after each other, in a home of their own; one that fails leaves the home as it was."""
     guest.as_session("mkdir -p .config/notes; echo one >.config/notes/settings")
-    manifest, tar = captured(guest, store, tmp_path, UA)
+    manifest, tar = read_back(guest, store, tmp_path)
     guest.as_session("echo present >.config/notes/settings")
     first = Converter(2, 3, shell("mv .config/notes/settings .config/notes/v3; pwd >.config/notes/where"))
     failing = Converter(3, 4, shell("echo broken >.config/notes/v3; exit 9"))

@@ -8,7 +8,6 @@ from __future__ import annotations
 import io
 import os
 import tarfile
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,20 +20,9 @@ from vmm_automation.model.ua import CaptureRules
 from vmm_automation.operations.user_image import clean, deploy, plan_capture, plan_deploy
 from vmm_automation.ports import GuestResult
 
-from .local_guest import FILL, UA, LocalGuest, captured, leftovers, started_guest
+from .local_guest import FILL, UA, LocalGuest, captured, leftovers
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="namespaces with accounts need root")
-
-
-@pytest.fixture
-def guest(tmp_path: Path) -> Iterator[LocalGuest]:
-    with started_guest(tmp_path / "guest") as local:
-        yield local
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> BorgStore:
-    return BorgStore(tmp_path / "user_images" / "repository", key_file=tmp_path / "user_images" / "key")
 
 
 def test_user_data_goes_round_from_guest_to_store_to_guest(

@@ -22,11 +22,6 @@ Make = Callable[[Path], tuple[UaVersion, list[Path]]]
 _STEPS = ("unpack", "keep", "packages", "unit", "reload", "switch")
 
 
-@pytest.fixture
-def guest(tmp_path: Path) -> SandboxGuest:
-    return SandboxGuest(tmp_path / "guest")
-
-
 def kept(directory: Path, name: str, content: bytes) -> Path:
     """A file as the cache has it."""
     file = directory / name

@@ -27,11 +27,6 @@ VERSIONS = ("1.0", "2.0", "3.0")
 
 
 @pytest.fixture
-def guest(tmp_path: Path) -> SandboxGuest:
-    return SandboxGuest(tmp_path / "guest")
-
-
-@pytest.fixture
 def context(store: Engine, clock: FakeClock, tmp_path: Path) -> Iterator[Context]:
     """A site with one UA of three versions, each a small archive."""
     site = make_site(tmp_path / "made")

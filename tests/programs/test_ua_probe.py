@@ -24,18 +24,6 @@ PROVEN = replace(DEFINITION, probe=ONLY_1)
 STEPS = ["unpack", "keep", "unit", "switch", "reload", "start", "listen", "probe", "return", "unit", "switch"]
 
 
-@pytest.fixture
-def guest(tmp_path: Path) -> SandboxGuest:
-    return SandboxGuest(tmp_path / "guest")
-
-
-@pytest.fixture
-def files(tmp_path: Path) -> Path:
-    directory = tmp_path / "files"
-    directory.mkdir()
-    return directory
-
-
 def program(guest: SandboxGuest) -> str:
     return (guest.root / "opt/vmm/ua/demo/current/app/program").read_text().strip()
 

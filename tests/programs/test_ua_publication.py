@@ -9,7 +9,7 @@ import yaml
 
 from tests.fake_clock import FakeClock
 from tests.programs.sandbox_guest import SandboxGuest
-from tests.programs.test_ua_lifecycle import agreed, context, guest, install
+from tests.programs.test_ua_lifecycle import agreed, context, install
 from tests.unit.one_vm import OneVm
 from vmm_automation.errors import Conflict, NotFound, NoVmFits, SiteInvalid
 from vmm_automation.model.vm import Vm
@@ -23,7 +23,7 @@ from vmm_automation.operations.ua_status import told
 from vmm_automation.site import Site
 from vmm_automation.state import audit, vms
 
-__all__ = ["context", "guest"]
+__all__ = ["context"]
 
 
 def edited(context: Context, **changed: object) -> Context:

@@ -37,11 +37,6 @@ TASKS = """\
 
 
 @pytest.fixture
-def guest(tmp_path: Path) -> SandboxGuest:
-    return SandboxGuest(tmp_path / "guest")
-
-
-@pytest.fixture
 def place(tmp_path: Path) -> Path:
     """Where the role brings its program to."""
     (tmp_path / "place").mkdir()

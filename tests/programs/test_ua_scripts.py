@@ -26,18 +26,6 @@ INSTALL_STEPS = ["unpack", "keep", "packages", "dpkg", "unit", "reload", "switch
 REMOVE_STEPS = ["deactivate", "remove", "reload", "packages", "record"]
 
 
-@pytest.fixture
-def guest(tmp_path: Path) -> SandboxGuest:
-    return SandboxGuest(tmp_path / "guest")
-
-
-@pytest.fixture
-def files(tmp_path: Path) -> Path:
-    directory = tmp_path / "files"
-    directory.mkdir()
-    return directory
-
-
 def archive_bundle(files: Path, version: UaVersion, definition: UaDefinition = DEFINITION) -> Bundle:
     content = files / version.version
     content.mkdir(exist_ok=True)

@@ -20,7 +20,7 @@ def session_change(
 ) -> Iterator[dict[str, Any]]:
     """A block that changes a session, and fills the document that tells of it."""
     read = audit_objects.session(session_id)
-    with _change(tx, context, action=action, object_name=session_id, read=read, now=now) as result:
+    with change(tx, context, action=action, object_name=session_id, read=read, now=now) as result:
         yield result
 
 
@@ -30,7 +30,7 @@ def queue_change(
 ) -> Iterator[dict[str, Any]]:
     """A block that puts a request into the queue or takes it out."""
     read = audit_objects.waiting_request(request)
-    with _change(tx, context, action=action, object_name=request, read=read, now=now) as result:
+    with change(tx, context, action=action, object_name=request, read=read, now=now) as result:
         yield result
 
 
@@ -39,17 +39,11 @@ def vm_change(
     tx: Tx, context: Context, vm: str, *, action: str, now: datetime, part: str = ""
 ) -> Iterator[dict[str, Any]]:
     """A block that changes what is known of a VM; ``part``: a UA on it, delivered again without an entry."""
-    name = f"{vm}/{part}" if part else vm
-    with audit.change(
-        tx,
-        author=context.author,
-        action=action,
-        object_name=name,
-        read=audit_objects.vm(vm),
-        now=now,
-        only_if_changed=bool(part),
-    ) as entry:
-        yield entry.result
+    name, read = f"{vm}/{part}" if part else vm, audit_objects.vm(vm)
+    with change(
+        tx, context, action=action, object_name=name, read=read, now=now, only_if_changed=bool(part)
+    ) as result:
+        yield result
 
 
 @contextmanager
@@ -58,7 +52,7 @@ def image_change(
 ) -> Iterator[dict[str, Any]]:
     """A block that adds or deploys a generation of a user's data."""
     read = audit_objects.image(user, ua)
-    with _change(tx, context, action=action, object_name=f"{user}/{ua}", read=read, now=now) as result:
+    with change(tx, context, action=action, object_name=f"{user}/{ua}", read=read, now=now) as result:
         yield result
 
 
@@ -75,10 +69,44 @@ def note_vm(context: Context, vm: str, *, action: str, failure: VmmError | None 
 
 
 @contextmanager
-def _change(
-    tx: Tx, context: Context, *, action: str, object_name: str, read: Reader, now: datetime
+def pool_change(
+    tx: Tx, context: Context, pool: str, *, action: str, now: datetime
 ) -> Iterator[dict[str, Any]]:
+    """A block that changes what is known of a pool."""
+    read = audit_objects.pool(pool)
+    with change(tx, context, action=f"pool.{action}", object_name=pool, read=read, now=now) as result:
+        yield result
+
+
+@contextmanager
+def ua_change(
+    tx: Tx, context: Context, ua_id: str, *, action: str, now: datetime
+) -> Iterator[dict[str, Any]]:
+    """A block that changes what of a UA is offered."""
+    read = audit_objects.ua(ua_id)
+    with change(tx, context, action=action, object_name=f"ua:{ua_id}", read=read, now=now) as result:
+        yield result
+
+
+@contextmanager
+def change(
+    tx: Tx,
+    context: Context,
+    *,
+    action: str,
+    object_name: str,
+    read: Reader,
+    now: datetime,
+    only_if_changed: bool = False,
+) -> Iterator[dict[str, Any]]:
+    """A block that changes what ``read`` reads, by whoever acts; it fills the document that tells of it."""
     with audit.change(
-        tx, author=context.author, action=action, object_name=object_name, read=read, now=now
+        tx,
+        author=context.author,
+        action=action,
+        object_name=object_name,
+        read=read,
+        now=now,
+        only_if_changed=only_if_changed,
     ) as entry:
         yield entry.result

@@ -80,15 +80,12 @@ def capture_from(
     with context.store.reading() as tx:
         newest = generations.newest(tx, user=session.user, ua=session.ua)
     parent = newest.number if newest else 0
+    origin = user_image.Origin(session.user, session.version, session.id, session.fence, parent)
     with _spool(context) as spool:
         manifest, archive = user_image.capture(
             guest,
-            user=session.user,
+            origin,
             ua=definition,
-            version=session.version,
-            session=session.id,
-            fence=session.fence,
-            parent=parent,
             spool=spool,
             images=None if check else context.images,
             clock=context.clock,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from vmm_automation.errors import UsageError
-from vmm_automation.model.pool import Levels, Warmth
+from vmm_automation.model.pool import Levels, PoolDefinition, Warmth
 from vmm_automation.operations.context import Context
-from vmm_automation.operations.pool_found import pool_change
+from vmm_automation.operations.entries import pool_change
 from vmm_automation.operations.pool_refill import end, refill_one
 from vmm_automation.ports import PoolHands
 from vmm_automation.state import pools
@@ -45,19 +45,25 @@ def scaled(
         before = pools.get(tx, pool=name).levels
         present = before or definition.levels
         levels = definition.levels if reset else Levels(**{**present.to_document(), **stated})
-        if not definition.least <= levels.total <= definition.most:
-            raise UsageError(
-                f"Cannot scale pool '{name}' to {levels.total} VMs: its definition allows "
-                f"{definition.least} to {definition.most}",
-                hint=f"$EDITOR {context.site.directory / 'pools' / name}.yml",
-                details={"pool": name, "min": definition.least, "max": definition.most},
-            )
+        _require_allowed(context, definition, levels)
         changed = levels != present or (reset and before is not None)
         if changed:
             with pool_change(tx, context, name, action="scale", now=now) as told:
                 pools.set_levels(tx, pool=name, levels=None if reset else levels)
                 told.update(levels.to_document())
     return {"changed": changed, "pool": name, "levels": levels.to_document()}
+
+
+def _require_allowed(context: Context, definition: PoolDefinition, levels: Levels) -> None:
+    if definition.least <= levels.total <= definition.most:
+        return
+    name = definition.name
+    raise UsageError(
+        f"Cannot scale pool '{name}' to {levels.total} VMs: its definition allows "
+        f"{definition.least} to {definition.most}",
+        hint=f"$EDITOR {context.site.directory / 'pools' / name}.yml",
+        details={"pool": name, "min": definition.least, "max": definition.most},
+    )
 
 
 def drained(

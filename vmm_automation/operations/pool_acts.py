@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 from vmm_automation.errors import Timeout, VmmError
 from vmm_automation.operations.context import Context
-from vmm_automation.operations.entries import vm_change
-from vmm_automation.operations.pool_found import FoundPool, note_failure, pool_change
+from vmm_automation.operations.entries import pool_change, vm_change
+from vmm_automation.operations.pool_found import FoundPool, note_failure
 from vmm_automation.operations.pool_plan import Act, Member, Plan, Step
 from vmm_automation.ports import PoolHands
 from vmm_automation.state import pools, vms

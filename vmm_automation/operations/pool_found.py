@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Any
+from datetime import timedelta
 
 from vmm_automation.errors import VmmError
 from vmm_automation.model.pool import PoolDefinition
 from vmm_automation.model.times import to_text
 from vmm_automation.model.vm import Vm, VmCondition, VmFacts
 from vmm_automation.operations.context import Context
+from vmm_automation.operations.entries import pool_change
 from vmm_automation.operations.pool_plan import Member, Wanted
 from vmm_automation.operations.vm_facts import facts
-from vmm_automation.state import audit, audit_objects, pools
+from vmm_automation.state import pools
 from vmm_automation.state.pools import Phase, Pool, PoolMember
-from vmm_automation.state.store import Tx
 
 
 @dataclass(frozen=True)
@@ -36,18 +33,6 @@ class FoundPool:
         """What the pool is to be."""
         levels = self.asked.levels or self.definition.levels
         return Wanted(levels, self.definition.most, self.definition.max_unavailable, self.asked.drain)
-
-
-@contextmanager
-def pool_change(
-    tx: Tx, context: Context, pool: str, *, action: str, now: datetime
-) -> Iterator[dict[str, Any]]:
-    """A block that changes what is known of a pool, and fills the document that tells of it."""
-    read = audit_objects.pool(pool)
-    with audit.change(
-        tx, author=context.author, action=f"pool.{action}", object_name=pool, read=read, now=now
-    ) as entry:
-        yield entry.result
 
 
 def note_failure(context: Context, pool: str, *, vm: str, failure: VmmError) -> None:

@@ -25,9 +25,10 @@ from vmm_automation.model.pool import PoolDefinition
 from vmm_automation.model.vm import VmCondition
 from vmm_automation.operations import cleaning, deployment
 from vmm_automation.operations.context import Context
+from vmm_automation.operations.entries import pool_change
 from vmm_automation.operations.ownership import is_given_up, run_token
 from vmm_automation.operations.pool_acts import PoolRun
-from vmm_automation.operations.pool_found import FoundPool, find, note_failure, pool_change
+from vmm_automation.operations.pool_found import FoundPool, find, note_failure
 from vmm_automation.operations.pool_hands import VmHands
 from vmm_automation.operations.pool_plan import Act, plan
 from vmm_automation.ports import Guest, PoolHands

@@ -50,17 +50,8 @@ def active(
 ) -> None:
     """One version is active; another that was is inactive now."""
     with _noting(context, guest, ua_id, "ua.active") as (tx, now, result):
-        state = DeploymentState.ACTIVE
-        ledger.record(
-            tx,
-            vm=guest.name,
-            ua=ua_id,
-            version=version,
-            state=state,
-            digest=digest,
-            reason=reason,
-            now=now,
-        )
+        there: dict[str, Any] = {"vm": guest.name, "ua": ua_id, "version": version, "digest": digest}
+        ledger.record(tx, **there, state=DeploymentState.ACTIVE, reason=reason, now=now)
         result |= {"version": version, "digest": digest, "status": "ok"}
 
 
@@ -72,16 +63,8 @@ def delivered(context: Context, guest: Guest, *, ua_id: str, version: str, diges
         kept = known is not None and known.state in (DeploymentState.ACTIVE, DeploymentState.INACTIVE)
         state = known.state if known and kept else DeploymentState.DELIVERED
         reason = known.reason if known and kept else ""
-        ledger.record(
-            tx,
-            vm=guest.name,
-            ua=ua_id,
-            version=version,
-            state=state,
-            digest=digest,
-            reason=reason,
-            now=now,
-        )
+        there: dict[str, Any] = {"vm": guest.name, "ua": ua_id, "version": version, "digest": digest}
+        ledger.record(tx, **there, state=state, reason=reason, now=now)
         result |= {"version": version, "digest": digest, "status": "ok"}
 
 

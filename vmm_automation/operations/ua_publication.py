@@ -10,9 +10,10 @@ from vmm_automation.model.session import Session
 from vmm_automation.model.times import to_text
 from vmm_automation.operations import identity
 from vmm_automation.operations.context import Context
+from vmm_automation.operations.entries import ua_change
 from vmm_automation.operations.ua_catalogue import validated
 from vmm_automation.operations.ua_offer import changelog_of, revision_of
-from vmm_automation.state import audit, audit_objects, publications, sessions
+from vmm_automation.state import publications, sessions
 from vmm_automation.state.publications import Withdrawal
 from vmm_automation.state.store import Snapshot
 
@@ -41,17 +42,10 @@ def published(
         again = version if version in publications.withdrawals(tx, ua=ua_id) else ""
         changelog = changelog_of(before[-1] if before else None, made, again=again)
         if changelog:
-            with audit.change(
-                tx,
-                author=context.author,
-                action="ua.publish",
-                object_name=f"ua:{ua_id}",
-                read=audit_objects.ua(ua_id),
-                now=now,
-            ) as entry:
+            with ua_change(tx, context, ua_id, action="ua.publish", now=now) as result:
                 publications.offer(tx, ua=ua_id, version=again)
                 publications.add(tx, made)
-                entry.result.update({"revision": made.number, "note": note, "offered": again or None})
+                result.update({"revision": made.number, "note": note, "offered": again or None})
         shown = made if changelog else before[-1]
     return {"changed": bool(changelog), "ua": ua_id, "revision": shown.number, "changelog": changelog}
 
@@ -79,16 +73,9 @@ def withdrawn(
         made = known or Withdrawal(ua_id, version, to_text(now), context.actor, reason, until)
         made = replace(made, drain_until=until, reason=reason or made.reason)
         if made != known:
-            with audit.change(
-                tx,
-                author=context.author,
-                action="ua.withdraw",
-                object_name=f"ua:{ua_id}",
-                read=audit_objects.ua(ua_id),
-                now=now,
-            ) as entry:
+            with ua_change(tx, context, ua_id, action="ua.withdraw", now=now) as result:
                 publications.withdraw(tx, made)
-                entry.result.update({"version": version, "drain_until": until or None})
+                result.update({"version": version, "drain_until": until or None})
         live = _in_use(tx, ua_id, version)
     return {"changed": made != known, **made.to_document(), "sessions": [_shown(each) for each in live]}
 

@@ -93,13 +93,7 @@ def without_role(
 
 
 def run_role(
-    context: Context,
-    vm: str,
-    *,
-    ua_id: str,
-    version: UaVersion,
-    state: str,
-    check: bool = False,
+    context: Context, vm: str, *, ua_id: str, version: UaVersion, state: str, check: bool = False
 ) -> bool:
     """Run a version's role on one VM; whether it changed (with ``check``: would change) something.
 
@@ -111,12 +105,8 @@ def run_role(
 
     role = role_directory(version, definition_dir=context.site.directory / "uas")
     context.progress(f"run role {version.role} on {vm}: {state}")
-    play = {
-        "name": f"Run role {version.role}",
-        "hosts": vm,
-        "gather_facts": False,
-        "roles": [{"role": str(role)}],
-    }
+    named: dict[str, Any] = {"name": f"Run role {version.role}", "hosts": vm, "gather_facts": False}
+    play = {**named, "roles": [{"role": str(role)}]}
     given = {"vmm_ua_id": ua_id, "vmm_ua_version": version.version, "vmm_ua_state": state}
     with tempfile.TemporaryDirectory(prefix="vmm-role-") as scratch:
         playbook = Path(scratch) / f"{version.role}.yml"

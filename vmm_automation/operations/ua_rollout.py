@@ -151,16 +151,26 @@ def concluded(context: Context, *, ua_id: str, run: str = "", check: bool = Fals
             rollouts.let_go(tx, ua=ua_id)
         else:
             rollouts.end(tx, ua=ua_id)
-    failed = [each for each in outcomes if each.outcome == "failed"]
-    done = [each for each in outcomes if each.outcome == "done"]
-    details = {"vms": {each.vm: each.to_document() for each in outcomes}}
     if left:
         raise Partial(
             f"The rollout of UA '{ua_id}' is {_PAUSED}'{found.paused_by}' with {len(left)} VMs to do"
             f" ({', '.join(left)})",
             hint=f"vmm ua rollout resume {ua_id}",
-            details=details,
+            details=_told(outcomes),
         )
+    _judge(ua_id, outcomes)
+    return {"changed": False}
+
+
+def _told(outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    return {"vms": {each.vm: each.to_document() for each in outcomes}}
+
+
+def _judge(ua_id: str, outcomes: Sequence[Outcome]) -> None:
+    """Raise what a rollout that is over has come to; nothing where some VM is done and none failed."""
+    failed = [each for each in outcomes if each.outcome == "failed"]
+    done = [each for each in outcomes if each.outcome == "done"]
+    details = _told(outcomes)
     if failed and done:
         names = ", ".join(each.vm for each in failed)
         raise Partial(
@@ -178,7 +188,6 @@ def concluded(context: Context, *, ua_id: str, run: str = "", check: bool = Fals
             hint="vmm session list",
             details=details,
         )
-    return {"changed": False}
 
 
 def _hold(context: Context, vm: str, *, ua_id: str, terms: Terms) -> None:

@@ -10,9 +10,10 @@ from typing import Any
 from vmm_automation.errors import Conflict, LockHeld, NotFound
 from vmm_automation.operations import identity
 from vmm_automation.operations.context import Context
+from vmm_automation.operations.entries import change
 from vmm_automation.operations.ownership import is_given_up
 from vmm_automation.operations.ua_rollout_plan import Terms
-from vmm_automation.state import audit, audit_objects, rollouts
+from vmm_automation.state import audit_objects, rollouts
 from vmm_automation.state.rollouts import Rollout
 from vmm_automation.state.store import Snapshot, Tx
 
@@ -116,17 +117,17 @@ def rollout_change(
     with context.store.transaction(keep=not check) as tx:
         now = context.clock.now()
         found = require_rollout(tx, ua_id, doing=verb)
-        with audit.change(
+        with change(
             tx,
-            author=context.author,
+            context,
             action=f"ua.rollout.{verb}",
             object_name=f"ua:{ua_id}",
             read=audit_objects.rollout(ua_id),
             now=now,
             only_if_changed=True,
-        ) as entry:
+        ) as result:
             yield tx, found, now
-            entry.result["holder"] = found.holder
+            result["holder"] = found.holder
 
 
 def _document(tx: Snapshot, context: Context, found: Rollout, *, now: datetime) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from vmm_automation.images.archive import ArchivePolicy, read_archive, shown
 from vmm_automation.images.borg import BorgStore, archive_name
 from vmm_automation.images.layers import below_home, declared, layer_of, outermost
 from vmm_automation.images.manifest import verify
-from vmm_automation.model.image import Manifest
+from vmm_automation.model.image import FileEntry, Manifest
 from vmm_automation.model.times import to_text
 from vmm_automation.model.ua import Converter, UaDefinition
 from vmm_automation.operations.user_image_answers import answers, fail, succeeded
@@ -50,15 +50,22 @@ class ImagePlan:
     actions: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class Origin:
+    """Whose data are captured: by which session, on which version of the UA, after which generation."""
+
+    user: str
+    version: str
+    session: str
+    fence: int
+    parent: int
+
+
 def capture(
     guest: Guest,
+    origin: Origin,
     *,
-    user: str,
     ua: UaDefinition,
-    version: str,
-    session: str,
-    fence: int,
-    parent: int,
     spool: Path,
     images: BorgStore | None,
     clock: Clock,
@@ -66,7 +73,7 @@ def capture(
     account: SessionAccount = _SESSION_ACCOUNT,
     policy: ArchivePolicy | None = None,
 ) -> tuple[Manifest, str]:
-    """Put a user's data of one UA into the image store as the one after ``parent``; its archive's name.
+    """Put a user's data of one UA into the image store as the one after its parent; its archive's name.
 
     With ``unless`` (a root digest), the same content is not stored again: the name is then empty. Without
     ``images`` nothing is stored at all.
@@ -84,25 +91,33 @@ def capture(
     captured_at = to_text(clock.now())
     with _spooled(spool) as tar:
         consistency = _fetch_archive(guest, ua=ua, account=account, into=tar, policy=policy)
-        manifest = Manifest(
-            user=user,
-            ua=ua.id,
-            ua_version=version,
-            data_version=ua.version(version).data_version,
-            generation=parent + 1,
-            parent=parent,
-            session=session,
-            fence=fence,
-            captured_at=captured_at,
-            consistency=consistency,
-            files=read_archive(tar, policy=policy, layer=partial(layer_of, declared(ua.user_data))),
-        )
+        files = read_archive(tar, policy=policy, layer=partial(layer_of, declared(ua.user_data)))
+        manifest = _manifest(origin, ua, captured_at=captured_at, consistency=consistency, files=files)
         if manifest.root_digest == unless:
             return manifest, ""
-        archive = archive_name(user=user, ua=ua.id, number=parent + 1, session=session)
+        number = manifest.generation
+        archive = archive_name(user=origin.user, ua=ua.id, number=number, session=origin.session)
         if images is not None:
             images.write(archive, tar=tar, manifest=manifest)
     return manifest, archive
+
+
+def _manifest(
+    origin: Origin, ua: UaDefinition, *, captured_at: str, consistency: str, files: tuple[FileEntry, ...]
+) -> Manifest:
+    return Manifest(
+        user=origin.user,
+        ua=ua.id,
+        ua_version=origin.version,
+        data_version=ua.version(origin.version).data_version,
+        generation=origin.parent + 1,
+        parent=origin.parent,
+        session=origin.session,
+        fence=origin.fence,
+        captured_at=captured_at,
+        consistency=consistency,
+        files=files,
+    )
 
 
 @contextmanager

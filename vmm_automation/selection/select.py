@@ -50,19 +50,22 @@ def select_vm(
     # the newest version speaks for all of them where the terminal fits none
     common = () if not all(lacks.values()) else lacks[version or ua.newest.version]
     rejected, fitting = _filtered(question, ordered, lacks=lacks)
-    least = min((each.vm.memory_mib for each in fitting), default=0)
-    all_ready = all(each.warmth is Warmth.READY for each in fitting)
-    scale = Scale(least, loads_of(ordered) if loads is None else loads, pack, all_ready)
+    scale = _scale(fitting, loads_of(ordered) if loads is None else loads, pack=pack)
     asked = {"ua": ua.id, "version": version, "vm": wanted_vm, "terminal": terminal.to_document()}
     ranked = _ranked(question, fitting, last_vm=last_vm, scale=scale)
     selection = Selection(ranked, rejected, common, asked)
-    if not selection.ranked:
+    if not ranked:
         raise NoVmFits(
             message_for(question, rejected=rejected, terminal=common),
             hint=hint_for(question, rejected=rejected, terminal=common),
             details=selection.to_document(),
         )
     return selection
+
+
+def _scale(fitting: Sequence[VmFacts], loads: Mapping[str, Load], *, pack: bool) -> Scale:
+    least = min((each.vm.memory_mib for each in fitting), default=0)
+    return Scale(least, loads, pack, all(each.warmth is Warmth.READY for each in fitting))
 
 
 def _lacks(question: Question) -> dict[str, tuple[Rejection, ...]]:

@@ -17,14 +17,7 @@ def set_pinned(tx: Tx, *, user: str, ua: str, number: int, pinned: bool) -> None
     Raises:
         NotFound: there is no such generation.
     """
-    _marked(tx, user=user, ua=ua, number=number)
-    tx.execute(
-        f"UPDATE generation_marks SET pinned = :pinned WHERE {_THIS}",  # noqa: S608 - a constant
-        user=user,
-        ua=ua,
-        number=number,
-        pinned=int(pinned),
-    )
+    _set(tx, "pinned", int(pinned), user=user, ua=ua, number=number)
 
 
 def set_missing(tx: Tx, *, user: str, ua: str, number: int, missing: bool) -> None:
@@ -33,14 +26,7 @@ def set_missing(tx: Tx, *, user: str, ua: str, number: int, missing: bool) -> No
     Raises:
         NotFound: there is no such generation.
     """
-    _marked(tx, user=user, ua=ua, number=number)
-    tx.execute(
-        f"UPDATE generation_marks SET missing = :missing WHERE {_THIS}",  # noqa: S608 - a constant
-        user=user,
-        ua=ua,
-        number=number,
-        missing=int(missing),
-    )
+    _set(tx, "missing", int(missing), user=user, ua=ua, number=number)
 
 
 def set_reason(tx: Tx, *, user: str, ua: str, number: int, reason: str) -> None:
@@ -49,14 +35,7 @@ def set_reason(tx: Tx, *, user: str, ua: str, number: int, reason: str) -> None:
     Raises:
         NotFound: there is no such generation.
     """
-    _marked(tx, user=user, ua=ua, number=number)
-    tx.execute(
-        f"UPDATE generation_marks SET reason = :reason WHERE {_THIS}",  # noqa: S608 - a constant
-        user=user,
-        ua=ua,
-        number=number,
-        reason=reason,
-    )
+    _set(tx, "reason", reason, user=user, ua=ua, number=number)
 
 
 def remove(tx: Tx, *, user: str, ua: str, numbers: Collection[int]) -> tuple[str, ...]:
@@ -84,7 +63,8 @@ def referred(tx: Snapshot) -> tuple[str, ...]:
     return tuple(sorted(row["archive"] for row in rows))
 
 
-def _marked(tx: Tx, *, user: str, ua: str, number: int) -> None:
+def _set(tx: Tx, column: str, value: int | str, *, user: str, ua: str, number: int) -> None:
+    """``column`` is one of ours, never of a user."""
     generations.get(tx, user=user, ua=ua, number=number)
     tx.execute(
         "INSERT INTO generation_marks (user_name, ua, number) VALUES (:user, :ua, :number)"
@@ -92,6 +72,13 @@ def _marked(tx: Tx, *, user: str, ua: str, number: int) -> None:
         user=user,
         ua=ua,
         number=number,
+    )
+    tx.execute(
+        f"UPDATE generation_marks SET {column} = :value WHERE {_THIS}",  # noqa: S608 - constants
+        user=user,
+        ua=ua,
+        number=number,
+        value=value,
     )
 
 

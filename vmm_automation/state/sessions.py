@@ -218,14 +218,7 @@ def set_endpoint(tx: Tx, *, session_id: str, endpoint: str, port: int) -> Sessio
         NotFound: there is none of that id.
         Conflict: it has ended.
     """
-    require_live(tx, session_id=session_id, doing="set the endpoint of")
-    tx.execute(
-        "UPDATE sessions SET endpoint = :endpoint, port = :port WHERE id = :id",
-        endpoint=endpoint,
-        port=port,
-        id=session_id,
-    )
-    return get(tx, session_id=session_id)
+    return _noted(tx, session_id, doing="set the endpoint of", endpoint=endpoint, port=port)
 
 
 def set_generation(tx: Tx, *, session_id: str, generation: int) -> Session:
@@ -235,9 +228,7 @@ def set_generation(tx: Tx, *, session_id: str, generation: int) -> Session:
         NotFound: there is none of that id.
         Conflict: it has ended.
     """
-    require_live(tx, session_id=session_id, doing="set the generation of")
-    tx.execute("UPDATE sessions SET generation = :number WHERE id = :id", number=generation, id=session_id)
-    return get(tx, session_id=session_id)
+    return _noted(tx, session_id, doing="set the generation of", generation=generation)
 
 
 def set_reason(tx: Tx, *, session_id: str, reason: str) -> Session:
@@ -247,9 +238,7 @@ def set_reason(tx: Tx, *, session_id: str, reason: str) -> Session:
         NotFound: there is none of that id.
         Conflict: it has ended.
     """
-    require_live(tx, session_id=session_id, doing="note what is wrong with")
-    tx.execute("UPDATE sessions SET reason = :reason WHERE id = :id", reason=reason, id=session_id)
-    return get(tx, session_id=session_id)
+    return _noted(tx, session_id, doing="note what is wrong with", reason=reason)
 
 
 def set_seen(tx: Tx, *, session_id: str, now: datetime) -> Session:
@@ -259,6 +248,12 @@ def set_seen(tx: Tx, *, session_id: str, now: datetime) -> Session:
         NotFound: there is none of that id.
         Conflict: it has ended.
     """
-    require_live(tx, session_id=session_id, doing="touch")
-    tx.execute("UPDATE sessions SET seen_at = :at WHERE id = :id", at=to_text(now), id=session_id)
+    return _noted(tx, session_id, doing="touch", seen_at=to_text(now))
+
+
+def _noted(tx: Tx, session_id: str, *, doing: str, **columns: str | int) -> Session:
+    """Write columns of a live session; their names are ours, never of a user."""
+    require_live(tx, session_id=session_id, doing=doing)
+    assigned = ", ".join(f"{column} = :{column}" for column in columns)
+    tx.execute(f"UPDATE sessions SET {assigned} WHERE id = :id", id=session_id, **columns)  # noqa: S608 - constants
     return get(tx, session_id=session_id)
