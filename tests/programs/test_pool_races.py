@@ -11,14 +11,16 @@ from tests.programs.pool_world import PoolWorld
 from tests.programs.sandbox_guest import SandboxGuest
 from tests.programs.test_ua_lifecycle import context
 from vmm_automation.errors import Conflict, LockHeld
-from vmm_automation.operations import cleaning, pool
+from vmm_automation.model.ua import DeploymentState
+from vmm_automation.operations import cleaning, pool, vm_work
 from vmm_automation.operations.context import Context
 from vmm_automation.operations.ownership import owner_token
 from vmm_automation.operations.pool_acts import PoolRun
 from vmm_automation.operations.pool_found import find
 from vmm_automation.operations.pool_plan import Act, plan
+from vmm_automation.operations.pool_refill import refilled
 from vmm_automation.operations.reconcile import reconcile
-from vmm_automation.state import pools
+from vmm_automation.state import ledger, pools, vms
 from vmm_automation.state.sessions import SeatTaken
 
 __all__ = ["context"]
@@ -91,6 +93,33 @@ def test_vm_that_is_worked_on_is_proven_clean_by_nobody_else(world: PoolWorld) -
     world.fake.meanwhile = clean_now
     world.refill()
     assert seen == [[]]
+
+
+def test_vm_made_anew_by_hand_is_no_longer_worked_on(world: PoolWorld) -> None:
+    """Its refill was cut off: what is left of that would keep its next user's data from being cleaned."""
+    world.define(ready=1)
+    world.refill()
+    [name] = world.names()
+    with world.context.store.transaction() as tx:
+        assert pools.reserve(tx, vm=name, reason="pool 'p': install", now=world.context.clock.now())
+    vm_work.note_made(world.context, name, action="vm.rebuild", told={"profile": "small"})
+    with world.context.store.reading() as tx:
+        assert pools.reserved(tx) == {}
+    world.claim(name)
+
+
+def test_vm_made_ready_by_other_hands_is_no_longer_worked_on(world: PoolWorld) -> None:
+    """A member that was being made when its refill was cut off, and serves by now."""
+    world.define(ready=1)
+    [name] = refilled(world.context, hands=world.fake)["prepare"]
+    with world.context.store.transaction() as tx:
+        now = world.context.clock.now()
+        assert pools.reserve(tx, vm=name, reason="pool 'p': install", now=now)
+        ledger.record(tx, vm=name, ua="demo", version="3.0", state=DeploymentState.ACTIVE, now=now)
+        vms.mark_clean(tx, vm=name, now=now)
+    world.refill()
+    with world.context.store.reading() as tx:
+        assert pools.reserved(tx) == {}
 
 
 def test_another_run_of_the_same_pool_is_refused_while_it_lives(world: PoolWorld) -> None:

@@ -72,6 +72,7 @@ class PoolRun:
             with self.context.store.transaction() as tx:
                 now = self.context.clock.now()
                 with pool_change(tx, self.context, self.pool, action="ready", now=now) as result:
+                    pools.release(tx, vm=vm)
                     pools.move_to(tx, vm=vm, phase=Phase.MEMBER, now=now)
                     result |= {"vm": vm}
 
