@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -18,12 +20,27 @@ from vmm_automation.operations.ownership import owner_token
 from vmm_automation.operations.pool_acts import PoolRun
 from vmm_automation.operations.pool_found import find
 from vmm_automation.operations.pool_plan import Act, plan
-from vmm_automation.operations.pool_refill import refilled
+from vmm_automation.operations.pool_refill import installed, refilled
 from vmm_automation.operations.reconcile import reconcile
+from vmm_automation.operations.vm_facts import facts
+from vmm_automation.ports import GuestResult
 from vmm_automation.state import ledger, pools, vms
 from vmm_automation.state.sessions import SeatTaken
 
 __all__ = ["context"]
+
+
+@dataclass
+class InterruptedGuest(SandboxGuest):
+    """Something happens before the first that it is asked."""
+
+    meanwhile: Callable[[], None] = lambda: None
+
+    def run(self, script: str, *, stdin: bytes = b"") -> GuestResult:
+        """As any guest, afterwards."""
+        meanwhile, self.meanwhile = self.meanwhile, lambda: None
+        meanwhile()
+        return super().run(script, stdin=stdin)
 
 
 @pytest.fixture
@@ -120,6 +137,31 @@ def test_vm_made_ready_by_other_hands_is_no_longer_worked_on(world: PoolWorld) -
     world.refill()
     with world.context.store.reading() as tx:
         assert pools.reserved(tx) == {}
+
+
+@pytest.mark.parametrize("step", ["park", "install"])
+def test_vm_made_anew_and_claimed_while_it_is_worked_on_stays_dirty(world: PoolWorld, step: str) -> None:
+    """The end of the work must not call it clean: its user's data would stay there after the session."""
+    world.define(ready=1)
+
+    def make_anew_and_claim() -> None:
+        [name] = world.names()
+        vm_work.note_made(world.context, name, action="vm.rebuild", told={"profile": "small"})
+        world.claim(name)
+        with world.context.store.transaction() as tx:
+            vms.mark_dirty(tx, vm=name, reason="session s-ann", now=world.context.clock.now())
+
+    if step == "park":
+        world.refill()
+        pool.scaled(world.context, "p", ready=0, parked=1)
+        world.fake.meanwhile = make_anew_and_claim
+        world.refill()
+    else:
+        [name] = refilled(world.context, hands=world.fake)["prepare"]
+        guest = InterruptedGuest(world.directory / name, name=name)
+        guest.meanwhile = make_anew_and_claim
+        installed(world.context, guest)
+    assert {str(fact.condition) for fact in facts(world.context)} == {"dirty"}
 
 
 def test_another_run_of_the_same_pool_is_refused_while_it_lives(world: PoolWorld) -> None:

@@ -214,7 +214,7 @@ def test_vm_in_use_or_clean_is_not_touched(context: Context, guest: SaidGuest, v
 def test_vm_that_a_refill_reserved_while_it_was_cleaned_is_clean_only_for_the_refill(
     context: Context, guest: SaidGuest, ours: bool
 ) -> None:
-    """What the refill does to it is not over: it may be leaving, or lack its UA, and nobody may claim it."""
+    """What the refill does to it is not over; where the cleaning is its last step, both end in one write."""
     end_session(context)
 
     def reserve() -> None:
@@ -233,6 +233,8 @@ def test_vm_that_a_refill_reserved_while_it_was_cleaned_is_clean_only_for_the_re
             cleaning.clean(context, guest)
         assert raised.value.hint == "vmm pool refill"
     assert (condition(context) is VmCondition.CLEAN) is ours
+    with context.store.reading() as after:
+        assert ("vm-1" in pools.reserved(after)) is not ours
 
 
 def test_site_says_how_and_only_a_known_way(tmp_path: Path) -> None:

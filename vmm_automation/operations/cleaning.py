@@ -54,7 +54,7 @@ class _Way:
 def clean(context: Context, guest: Guest, *, reserved: bool = False, check: bool = False) -> dict[str, Any]:
     """Leave nothing of a user's on a VM, prove it, and call the VM clean; no change if it counts as clean.
 
-    ``reserved``: the caller is who works on the VM for its pool.
+    ``reserved``: the caller is who works on the VM for its pool, and this is the last it does to it.
 
     Raises:
         Conflict: a session is using the VM, or its pool works on it.
@@ -79,6 +79,8 @@ def clean(context: Context, guest: Guest, *, reserved: bool = False, check: bool
             now = context.clock.now()
             _require_nobody(tx, guest.name, reserved=reserved)  # a refill may have come meanwhile
             with vm_change(tx, context, guest.name, action="vm.clean", now=now) as result:
+                if reserved:
+                    pools.release(tx, vm=guest.name)
                 vms.mark_clean(tx, vm=guest.name, reason=f"proven by {way.how}", now=now)
                 result |= {"status": "ok", "how": str(way.how)}
         point("image.clean.recorded")

@@ -159,9 +159,10 @@ class PoolRun:
         with self.context.store.transaction() as tx:
             now = self.context.clock.now()
             with vm_change(tx, self.context, vm, action=f"pool.{action}", now=now) as result:
-                pools.release(tx, vm=vm)
-                vms.mark_clean(tx, vm=vm, reason=f"pool '{self.pool}': {action} done", now=now)
-                result |= {"status": "ok", "pool": self.pool}
+                kept = pools.release(tx, vm=vm)
+                if kept:
+                    vms.mark_clean(tx, vm=vm, reason=f"pool '{self.pool}': {action} done", now=now)
+                result |= {"status": "ok" if kept else "made anew meanwhile", "pool": self.pool}
 
     def _fail(self, vm: str, failure: VmmError) -> None:
         self.failed[vm] = failure

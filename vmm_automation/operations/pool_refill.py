@@ -150,9 +150,8 @@ def _note_ready(context: Context, pool: str, *, vm: str, was_clean: bool) -> Non
     with context.store.transaction() as tx:
         now = context.clock.now()
         with pool_change(tx, context, pool, action="ready", now=now) as result:
-            if was_clean:
+            if pools.release(tx, vm=vm) and was_clean:
                 vms.mark_clean(tx, vm=vm, reason=f"prepared for pool '{pool}'", now=now)
-            pools.release(tx, vm=vm)
             pools.move_to(tx, vm=vm, phase=Phase.MEMBER, now=now)
             pools.note_success(tx, pool=pool)
             result |= {"vm": vm}
