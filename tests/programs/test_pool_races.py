@@ -14,6 +14,7 @@ from tests.programs.sandbox_guest import SandboxGuest
 from tests.programs.test_ua_lifecycle import context
 from vmm_automation.errors import Conflict, LockHeld
 from vmm_automation.model.ua import DeploymentState
+from vmm_automation.model.vm import VmState
 from vmm_automation.operations import cleaning, pool, vm_work
 from vmm_automation.operations.context import Context
 from vmm_automation.operations.ownership import owner_token
@@ -75,6 +76,23 @@ def test_guest_of_a_vm_that_a_session_took_meanwhile_is_left_alone(world: PoolWo
     working.act()
     assert working.prepare == []
     assert str(world.fake.there[step.vm].state) == "parked"
+
+
+def test_vm_that_a_session_came_to_and_left_meanwhile_is_not_called_clean(world: PoolWorld) -> None:
+    """It was clean when it was planned to be started; its last user's data is on it since."""
+    world.define(parked=1)
+    world.refill()
+    pool.scaled(world.context, "p", ready=1, parked=0)
+    found = find(world.context, "p")
+    planned = plan(found.wanted, found.members)
+    [step] = planned.of(Act.START)
+    world.claim(step.vm)
+    with world.context.store.transaction() as tx:
+        tx.execute("UPDATE sessions SET state = 'failed' WHERE id = 's-ann'")
+        vms.mark_dirty(tx, vm=step.vm, reason="session s-ann", now=world.context.clock.now())
+    PoolRun(world.context, found, world.fake, planned).act()
+    [fact] = facts(world.context)
+    assert (str(fact.condition), fact.vm.state) == ("dirty", VmState.PARKED)
 
 
 def test_vm_that_is_worked_on_cannot_be_claimed(world: PoolWorld) -> None:

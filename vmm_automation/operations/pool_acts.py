@@ -95,12 +95,15 @@ class PoolRun:
     def _start(self, steps: Sequence[Step]) -> None:
         """What is then prepared stays reserved: it is proven clean there."""
         prepared = {step.vm for step in self.planned.of(Act.PREPARE)}
-        kept = [step.vm for step in steps if self._reserve(step.vm, action="start")]
+        clean = {step.vm for step in steps if step.vm not in prepared and self._member(step.vm).clean}
+        kept = [
+            step.vm for step in steps if self._reserve(step.vm, action="start", only_clean=step.vm in clean)
+        ]
         failures = self.hands.start(kept)
         for vm in kept:
             if vm in failures:
                 self._fail(vm, failures[vm])
-            elif vm not in prepared and self._member(vm).clean:
+            elif vm in clean:
                 self._give_back(vm, action="start")
 
     def _create(self, steps: Sequence[Step]) -> None:
