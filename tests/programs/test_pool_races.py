@@ -12,6 +12,7 @@ from tests.fake_clock import FakeClock
 from tests.programs.pool_world import PoolWorld
 from tests.programs.sandbox_guest import SandboxGuest
 from tests.programs.test_ua_lifecycle import context
+from vmm_automation.adapters.lockfile import exclusive
 from vmm_automation.errors import Conflict, LockHeld
 from vmm_automation.model.ua import DeploymentState
 from vmm_automation.model.vm import VmState
@@ -24,6 +25,7 @@ from vmm_automation.operations.pool_plan import Act, plan
 from vmm_automation.operations.pool_refill import installed, refilled
 from vmm_automation.operations.reconcile import reconcile
 from vmm_automation.operations.vm_facts import facts
+from vmm_automation.operations.vm_work import Work
 from vmm_automation.ports import GuestResult
 from vmm_automation.state import ledger, pools, vms
 from vmm_automation.state.sessions import SeatTaken
@@ -176,10 +178,25 @@ def test_vm_made_anew_and_claimed_while_it_is_worked_on_stays_dirty(world: PoolW
         world.refill()
     else:
         [name] = refilled(world.context, hands=world.fake)["prepare"]
-        guest = InterruptedGuest(world.directory / name, name=name)
-        guest.meanwhile = make_anew_and_claim
-        installed(world.context, guest)
+        interrupted = InterruptedGuest(world.directory / name, name=name, meanwhile=make_anew_and_claim)
+        installed(world.context, interrupted)
     assert {str(fact.condition) for fact in facts(world.context)} == {"dirty"}
+
+
+def test_guest_is_not_taken_back_or_shut_down_while_its_ua_is_installed(world: PoolWorld) -> None:
+    """Whoever cleans, stops or rebuilds the VM at that moment waits or is refused, as with any other."""
+    world.define(ready=1)
+    [name] = refilled(world.context, hands=world.fake)["prepare"]
+    refused: list[LockHeld] = []
+
+    def work_on_it() -> None:
+        with pytest.raises(LockHeld) as raised, exclusive(Work(world.context, name).files.lock, wait=False):
+            pass
+        refused.append(raised.value)
+
+    guest = InterruptedGuest(world.directory / name, name=name, meanwhile=work_on_it)
+    installed(world.context, guest)
+    assert (len(refused), world.counts()) == (1, {"ready": 1})
 
 
 def test_another_run_of_the_same_pool_is_refused_while_it_lives(world: PoolWorld) -> None:

@@ -23,7 +23,7 @@ from vmm_automation.errors import (
 )
 from vmm_automation.model.pool import PoolDefinition
 from vmm_automation.model.vm import VmCondition
-from vmm_automation.operations import cleaning, deployment
+from vmm_automation.operations import cleaning, deployment, vm_lock
 from vmm_automation.operations.context import Context
 from vmm_automation.operations.entries import pool_change
 from vmm_automation.operations.ownership import is_given_up, run_token
@@ -127,7 +127,8 @@ def installed(context: Context, guest: Guest, *, check: bool = False) -> dict[st
         return {"changed": False, "vms": {guest.name: {"action": "none", "reason": "in a session"}}}
     point("pool.install.reserved")
     try:
-        deployment.active(context, guest, ua_id=definition.ua, version=definition.version)
+        with vm_lock.held(context, guest.name):
+            deployment.active(context, guest, ua_id=definition.ua, version=definition.version)
         if not was_clean:
             cleaning.clean(context, guest, reserved=True)
     except VmmError as failure:
