@@ -9,6 +9,8 @@ from __future__ import annotations
 from datetime import datetime
 
 from vmm_automation.model.times import to_text
+from vmm_automation.model.vm import VmCondition
+from vmm_automation.state import seats, vms
 from vmm_automation.state.store import Snapshot, Tx
 
 #: for the claim of a seat: no hold on VM :vm at :at
@@ -27,8 +29,16 @@ def hold(tx: Tx, *, vm: str, reason: str, until: datetime) -> None:
 
 
 def release(tx: Tx, *, vm: str, reason: str) -> None:
-    """End one hold, and with the last of a VM give its seat free; no change where it is not there."""
+    """End one hold; with the last of a VM its seat is free. No change where it is not there."""
     tx.execute("DELETE FROM holds WHERE vm = :vm AND reason = :reason", vm=vm, reason=reason)
+    if vms.condition(tx, vm=vm) is VmCondition.CLEAN:  # as far as is known here: who takes it looks again
+        seats.set_free(tx, vm=vm, free=True)
+
+
+def held(tx: Snapshot, *, now: datetime) -> dict[str, str]:
+    """The VMs that are held, and why."""
+    sql = "SELECT vm, reason FROM holds WHERE held_until > :at ORDER BY vm, reason DESC"
+    return {row["vm"]: row["reason"] for row in tx.all(sql, at=to_text(now))}
 
 
 def reason(tx: Snapshot, *, vm: str, now: datetime) -> str:
