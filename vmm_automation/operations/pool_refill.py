@@ -31,6 +31,7 @@ from vmm_automation.operations.pool_acts import PoolRun
 from vmm_automation.operations.pool_found import FoundPool, find, note_failure
 from vmm_automation.operations.pool_hands import VmHands
 from vmm_automation.operations.pool_plan import Act, plan
+from vmm_automation.operations.ua_offer import offered_ua
 from vmm_automation.ports import Guest, PoolHands
 from vmm_automation.state import pools, vms
 from vmm_automation.state.pools import Drain, Phase, Pool
@@ -86,7 +87,7 @@ def refill_one(
 
     Raises:
         LockHeld: another run refills it.
-        Conflict: it was stopped after repeated failures.
+        Conflict: it was stopped after repeated failures, or wants a version that was withdrawn.
     """
     asked = _begin(context, name, owner=run or run_token(), reset=reset, check=check)
     found = find(context, name)
@@ -227,8 +228,8 @@ def _begin(context: Context, name: str, *, owner: str, reset: bool, check: bool)
 
 def _fetch(context: Context, found: FoundPool) -> None:
     """What is delivered, once for all VMs, before any is made."""
-    ua = context.site.ua(found.definition.ua)
-    wanted = ua.version(found.version)
+    ua = offered_ua(context, found.definition.ua)
+    wanted = ua.offered(found.version)
     if wanted.kind != "deb":  # Debian packages are resolved against what the base image has
         deployment.bundle_for(context, ua, wanted)
 
