@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from vmm_automation.operations.session_claim import claim, select
 from vmm_automation.operations.vm_facts import facts
 from vmm_automation.selection.turns import is_free
 from vmm_automation.site import Site
-from vmm_automation.state import ledger, seats, sessions, vms
+from vmm_automation.state import holds, ledger, seats, sessions, vms
 from vmm_automation.state.sqlite import SqliteStore
 from vmm_automation.state.store import Engine
 
@@ -97,7 +98,9 @@ def sqlite_store(tmp_path: Path) -> Iterator[Engine]:
 
 CHANGES = st.lists(
     st.tuples(
-        st.sampled_from(["off", "gone", "memory", "dirty", "clean", "version", "no ua", "claim", "end"]),
+        st.sampled_from(
+            ["off", "gone", "memory", "dirty", "clean", "version", "no ua", "claim", "end", "hold", "let go"]
+        ),
         st.sampled_from(sorted(MEMORY)),
         st.sampled_from(["plain", "large"]),
     ),
@@ -120,7 +123,10 @@ def change(context: Context, what: str, vm: str, ua: str, *, number: int) -> Non
         expect_right(context, asks(f"c{number}", ua=ua))
     else:
         with context.store.transaction() as tx:
-            if what == "dirty":
+            if what in ("hold", "let go"):
+                until = now + timedelta(hours=1 if what == "hold" else 0)
+                holds.hold(tx, vm=vm, reason=ua, until=until)
+            elif what == "dirty":
                 vms.mark_dirty(tx, vm=vm, reason="test", now=now)
             elif what == "clean" and not sessions.live_on_vm(tx, vm=vm):
                 vms.mark_clean(tx, vm=vm, now=now)
@@ -155,6 +161,7 @@ def test_claim_by_seats_never_takes_what_does_not_fit_nor_refuses_what_does(
             ended = SessionState.FAILED
             sessions.move_to(tx, session_id=each.id, state=ended, expected=LIVE, now=clock.now())
         tx.execute("DELETE FROM sessions")
+        tx.execute("DELETE FROM holds")
     context = a_context(sqlite_store, clock, site, tmp_path, memory=dict(MEMORY))
     end(context, claim(context, asks("first"))["vm"])  # all are learnt
     for number, (what, vm, of) in enumerate(changes):

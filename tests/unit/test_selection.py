@@ -39,6 +39,8 @@ def test_older_version_on_one_vcpu_is_described_as_such() -> None:
     ({"condition": VmCondition.DIRTY}, {}, "clean", "clean", "dirty",
      "vm-1 is dirty: an earlier user's data may be on it"),
     ({"session": "s-1"}, {}, "free", "no live session", "session 's-1'", "vm-1 is in use by session 's-1'"),
+    ({"held": "UA 'x' is rolled out to it"}, {}, "held", "a VM that nobody works on",
+     "UA 'x' is rolled out to it", "vm-1 is held: UA 'x' is rolled out to it"),
     ({"active_uas": {}}, {}, "ua", "radicale active", "not active", "vm-1 has no active radicale"),
     ({"active_uas": {"radicale": "3.2.3"}}, {"version": "3.3.0"}, "ua", "radicale 3.3.0 active",
      "radicale 3.2.3 active", "vm-1 has radicale 3.2.3 active, 3.3.0 is needed"),
@@ -72,10 +74,12 @@ def test_first_failing_filter_is_the_reason() -> None:
         "protocols": (),
         "pool": "p",
         "drained": True,
+        "held": "UA 'x' is rolled out to it",
         "kept_for": "r-1",
     }
     repairs: list[tuple[str, dict[str, Any]]] = [
-        ("avoid", {}), ("free", {"session": None}), ("drained", {"pool": "", "drained": False}),
+        ("avoid", {}), ("free", {"session": None}), ("held", {"held": ""}),
+        ("drained", {"pool": "", "drained": False}),
         ("running", {"state": VmState.RUNNING}),
         ("ready", {"ready": True}), ("clean", {"condition": VmCondition.CLEAN}),
         ("ua", {"active_uas": {"radicale": "3.3.0"}}), ("vcpus", {"vcpus": 2}),

@@ -77,8 +77,9 @@ _WARMTH = {VmState.RUNNING: Warmth.READY, VmState.PARKED: Warmth.PARKED, VmState
 class VmFacts:
     """What selection and listings know of a VM beyond its domain: from the state store and its profile.
 
-    ``pool`` is '' for a VM of none; ``drained``: its pool gives out no VM. ``kept_for`` is the request that
-    waits for longer and gets the VM next.
+    ``pool`` is '' for a VM of none; ``drained``: its pool gives out no VM. ``held``: who works on the VM, so
+    that no session is given it; '' where nobody does. ``kept_for`` is the request that waits for longer and
+    gets the VM next.
     """
 
     vm: Vm
@@ -88,6 +89,7 @@ class VmFacts:
     offers: Offers = Offers()
     pool: str = ""
     drained: bool = False
+    held: str = ""
     kept_for: str | None = None
 
     @property

@@ -24,6 +24,7 @@ from vmm_automation.operations.vm_work import Work, start
 from vmm_automation.ports import Guest
 from vmm_automation.site import Cleanliness
 from vmm_automation.state import ledger, pools, sessions, vms
+from vmm_automation.state.store import Snapshot
 from vmm_automation.trace import point
 
 _IN_USE = frozenset({SessionState.STARTING, SessionState.ACTIVE, SessionState.SUSPENDED})
@@ -53,17 +54,19 @@ class _Way:
 def clean(context: Context, guest: Guest, *, reserved: bool = False, check: bool = False) -> dict[str, Any]:
     """Leave nothing of a user's on a VM, prove it, and call the VM clean; no change if it counts as clean.
 
-    ``reserved``: the caller is who works on the VM for its pool.
+    ``reserved``: the caller is who works on the VM for its pool, and this is the last it does to it.
 
     Raises:
         Conflict: a session is using the VM, or its pool works on it.
         TaskFailed, Timeout, GuestUnreachable: it could not be proven; the VM stays dirty.
     """
-    _require_nobody(context, guest.name, reserved=reserved)
+    with context.store.reading() as tx:
+        _require_nobody(tx, guest.name, reserved=reserved)
     if check:
         return _plan(context, guest)
     with vm_lock.held(context, guest.name):
-        present = _require_nobody(context, guest.name, reserved=reserved)
+        with context.store.reading() as tx:
+            present = _require_nobody(tx, guest.name, reserved=reserved)
         if present is VmCondition.CLEAN:  # while this run waited
             return {"changed": False, "cleaned": guest.name}
         way = _say(context, guest, _way(context, guest.name))
@@ -74,18 +77,19 @@ def clean(context: Context, guest: Guest, *, reserved: bool = False, check: bool
         point("image.clean.cleaned")
         with context.store.transaction() as tx:
             now = context.clock.now()
+            _require_nobody(tx, guest.name, reserved=reserved)  # a refill may have come meanwhile
             with vm_change(tx, context, guest.name, action="vm.clean", now=now) as result:
+                if reserved:
+                    pools.release(tx, vm=guest.name)
                 vms.mark_clean(tx, vm=guest.name, reason=f"proven by {way.how}", now=now)
                 result |= {"status": "ok", "how": str(way.how)}
         point("image.clean.recorded")
     return {"changed": True, "cleaned": guest.name, **_said(way)}
 
 
-def _require_nobody(context: Context, vm: str, *, reserved: bool) -> VmCondition:
-    with context.store.reading() as tx:
-        working = pools.reserved(tx).get(vm)
-        live = sessions.live_on_vm(tx, vm=vm)
-        condition = vms.condition(tx, vm=vm)
+def _require_nobody(tx: Snapshot, vm: str, *, reserved: bool) -> VmCondition:
+    working = pools.reserved(tx).get(vm)
+    live = sessions.live_on_vm(tx, vm=vm)
     if working and not reserved:
         raise Conflict(
             f"Cannot clean VM '{vm}': it is worked on by {working}",
@@ -98,7 +102,7 @@ def _require_nobody(context: Context, vm: str, *, reserved: bool) -> VmCondition
             hint=f"vmm session close {live.id}",
             details={"vm": vm, "session": live.id},
         )
-    return condition
+    return vms.condition(tx, vm=vm)
 
 
 def _way(context: Context, vm: str) -> _Way:

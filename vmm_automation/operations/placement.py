@@ -24,7 +24,7 @@ _OFFERED = ("profile", "vcpus", "memory_mib", "features", "protocols")
 def learn(tx: Tx, facts: VmFacts) -> None:
     """Note what was found of one VM; one that nobody could use now has no seat.
 
-    Whether it is free is what the state says of it: a VM that is clean and held by no session.
+    Whether it is free is what the state says of it: a VM that is clean and held by nobody.
     """
     seat = seat_of(facts)
     if seat is None:
@@ -37,7 +37,8 @@ def seat_of(facts: VmFacts) -> seats.Seat | None:
     """What is to be learnt of a VM; None for one that nobody could use now."""
     if facts.vm.state is not VmState.RUNNING or not facts.vm.ready:
         return None
-    free = facts.condition is VmCondition.CLEAN and facts.session is None and not facts.drained
+    taken = facts.session or facts.held or facts.drained
+    free = facts.condition is VmCondition.CLEAN and not taken
     return seats.Seat(seats.kind_of(_offered(facts)), free, dict(facts.active_uas))
 
 

@@ -72,6 +72,7 @@ class PoolRun:
             with self.context.store.transaction() as tx:
                 now = self.context.clock.now()
                 with pool_change(tx, self.context, self.pool, action="ready", now=now) as result:
+                    pools.release(tx, vm=vm)
                     pools.move_to(tx, vm=vm, phase=Phase.MEMBER, now=now)
                     result |= {"vm": vm}
 
@@ -94,12 +95,15 @@ class PoolRun:
     def _start(self, steps: Sequence[Step]) -> None:
         """What is then prepared stays reserved: it is proven clean there."""
         prepared = {step.vm for step in self.planned.of(Act.PREPARE)}
-        kept = [step.vm for step in steps if self._reserve(step.vm, action="start")]
+        clean = {step.vm for step in steps if step.vm not in prepared and self._member(step.vm).clean}
+        kept = [
+            step.vm for step in steps if self._reserve(step.vm, action="start", only_clean=step.vm in clean)
+        ]
         failures = self.hands.start(kept)
         for vm in kept:
             if vm in failures:
                 self._fail(vm, failures[vm])
-            elif vm not in prepared and self._member(vm).clean:
+            elif vm in clean:
                 self._give_back(vm, action="start")
 
     def _create(self, steps: Sequence[Step]) -> None:
@@ -158,9 +162,10 @@ class PoolRun:
         with self.context.store.transaction() as tx:
             now = self.context.clock.now()
             with vm_change(tx, self.context, vm, action=f"pool.{action}", now=now) as result:
-                pools.release(tx, vm=vm)
-                vms.mark_clean(tx, vm=vm, reason=f"pool '{self.pool}': {action} done", now=now)
-                result |= {"status": "ok", "pool": self.pool}
+                kept = pools.release(tx, vm=vm)
+                if kept:
+                    vms.mark_clean(tx, vm=vm, reason=f"pool '{self.pool}': {action} done", now=now)
+                result |= {"status": "ok" if kept else "made anew meanwhile", "pool": self.pool}
 
     def _fail(self, vm: str, failure: VmmError) -> None:
         self.failed[vm] = failure

@@ -70,7 +70,7 @@ def _is_as_learnt(context: Context, name: str) -> bool:
     try:
         found = observed_one(context, name)
     except NotFound:
-        found = Observed([], {})
+        found = Observed([], {}, context.clock.now())
     with context.store.reading() as tx:
         seat, real = seats.learnt_of(tx, vm=name), known_one(tx, found)
     if seat is not None and real is not None and seat == placement.seat_of(real):

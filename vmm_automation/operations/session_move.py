@@ -160,7 +160,9 @@ def _select(context: Context, session: Session, terminal: TerminalProfile, wish:
     """Over all VMs, where the session's own counts as free for it."""
     known = facts(context)
     own = [
-        replace(fact, condition=VmCondition.CLEAN, session=None) if fact.vm.name == session.vm else fact
+        replace(fact, condition=VmCondition.CLEAN, session=None, held="")
+        if fact.vm.name == session.vm
+        else fact
         for fact in known
     ]
     return select_vm(

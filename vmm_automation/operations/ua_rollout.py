@@ -125,7 +125,7 @@ def on_vm(
     if not check:
         with context.store.transaction() as tx:
             rollouts.note(tx, outcome, ua=ua_id)
-            holds.release(tx, vm=guest.name)
+            holds.release(tx, vm=guest.name, reason=_held_for(ua_id))
     elif outcome.error:
         raise error_from_document(outcome.error)
     done["vms"][guest.name] |= outcome.to_document()
@@ -195,7 +195,11 @@ def _hold(context: Context, vm: str, *, ua_id: str, terms: Terms) -> None:
     longest = timedelta(seconds=terms.drain_s + context.site.policies.claim_deadline_s)
     with context.store.transaction() as tx:
         until = context.clock.now() + longest
-        holds.hold(tx, vm=vm, reason=f"UA '{ua_id}' is rolled out to it", until=until)
+        holds.hold(tx, vm=vm, reason=_held_for(ua_id), until=until)
+
+
+def _held_for(ua_id: str) -> str:
+    return f"UA '{ua_id}' is rolled out to it"
 
 
 def _obstacle(context: Context, vm: str, *, ua_id: str, terms: Terms, check: bool) -> str:

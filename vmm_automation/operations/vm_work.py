@@ -6,7 +6,7 @@ Each is finished or undone by the next run if it is cut off.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -31,7 +31,7 @@ from vmm_automation.operations.clean_snapshot import forget_if_clean
 from vmm_automation.operations.context import Context
 from vmm_automation.operations.entries import vm_change
 from vmm_automation.operations.revival import Revival
-from vmm_automation.state import vms
+from vmm_automation.state import pools, vms
 from vmm_automation.trace import point
 
 _NEEDED_MIB = 512  # what one overlay may grow by before an operator notices
@@ -98,16 +98,22 @@ def create(work: Work, profile: VmProfile, *, action: str = "vm.create") -> None
         point("vm.create.defined")
         _boot(work, fresh=True)
         point("vm.create.answers")
-        with context.store.transaction() as tx:
-            now = context.clock.now()
-            with vm_change(tx, context, work.name, action=action, now=now) as result:
-                vms.mark_clean(tx, vm=work.name, reason="created", now=now)
-                result |= {"status": "ok", "profile": profile.name, "base": image.digest}
+        note_made(context, work.name, action=action, told={"profile": profile.name, "base": image.digest})
         point("vm.create.recorded")
     except VmmError as failure:
         failure.details.setdefault("console", work.files.console_tail())
         remove(work)  # nothing half-made stays behind
         raise
+
+
+def note_made(context: Context, name: str, *, action: str, told: Mapping[str, Any]) -> None:
+    """Call a VM clean that was just made; what a refill was doing to the one before it is over."""
+    with context.store.transaction() as tx:
+        now = context.clock.now()
+        with vm_change(tx, context, name, action=action, now=now) as result:
+            pools.release(tx, vm=name)
+            vms.mark_clean(tx, vm=name, reason="created", now=now)
+            result |= {"status": "ok", **told}
 
 
 def _make_disk(work: Work, image: BaseImage) -> None:

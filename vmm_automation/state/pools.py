@@ -169,9 +169,14 @@ def reserve(tx: Tx, *, vm: str, reason: str, now: datetime, only_clean: bool = F
     return True
 
 
-def release(tx: Tx, *, vm: str) -> None:
-    """The work is over, or has failed; whether the VM is clean is for the caller to say."""
-    tx.execute("UPDATE pool_members SET reserved = '' WHERE vm = :vm", vm=vm)
+def release(tx: Tx, *, vm: str) -> bool:
+    """The work is over, or has failed; false where the VM was not reserved any more.
+
+    Only of one that was may the caller say that it is clean: another was made anew meanwhile, and may have
+    been claimed since.
+    """
+    sql = "UPDATE pool_members SET reserved = '' WHERE vm = :vm AND reserved <> ''"
+    return bool(tx.execute(sql, vm=vm))
 
 
 def reserved(tx: Snapshot) -> dict[str, str]:
