@@ -120,6 +120,8 @@ def test_session_leaves_for_a_vm_that_nobody_else_gets_meanwhile(context: Contex
         moving(context)
     with pytest.raises(Conflict, match="being moved to VM 'vm-2' by another run"):
         session.begin_close(context, "s-1")
+    with pytest.raises(Conflict, match="being moved to VM 'vm-2' by another run"):
+        session.abandon(context, "s-1", reason="its opening was thought to be cut off")
     with pytest.raises(Conflict):
         suspension.suspend(context, "s-1", watcher="bo")
 
