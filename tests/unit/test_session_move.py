@@ -12,6 +12,7 @@ import pytest
 from vmm_automation.errors import Conflict, NotPermitted, NoVmFits
 from vmm_automation.model.access import Access
 from vmm_automation.model.session import SessionState
+from vmm_automation.model.ua import DeploymentState
 from vmm_automation.model.vm import VmCondition
 from vmm_automation.operations import (
     audit_log,
@@ -28,13 +29,14 @@ from vmm_automation.operations.reconcile import reconcile
 from vmm_automation.operations.session_abandon import find
 from vmm_automation.operations.session_move_undo import STOPPED
 from vmm_automation.operations.state_check import check_state
-from vmm_automation.state import grants, moves, sessions, suspend_right, vms
+from vmm_automation.state import grants, ledger, moves, sessions, suspend_right, vms
 
 from ..crash.file_vms import FileVms
 from ..crash.world import PORT, World
 from ..real_state import RealState
 from .test_cleaning import SaidGuest
 from .test_lease_end import with_site
+from .waiting_fleet import waits
 
 STAY = session_move.Wish(terminal="phone")
 LEAVE = session_move.Wish(terminal="phone", avoid=("vm-1",))
@@ -225,6 +227,26 @@ def test_move_is_refused_where_it_cannot_be(context: Context, world: World) -> N
     assert refused.value.hint == "vmm session resume s-1"
     assert find(context, "s-1").vm == "vm-1"
     assert world.hypervisor.vm("vm-1").state == "paused"
+
+
+def test_move_takes_what_is_kept_for_a_waiting_request_only_where_nothing_else_fits(
+    context: Context, world: World
+) -> None:
+    """Its user is at work, and the VM that it leaves comes free."""
+    world.hypervisor.make("vm-3")
+    with context.store.transaction() as tx:
+        now = context.clock.now()
+        vms.mark_clean(tx, vm="vm-3", now=now)
+        ledger.record(tx, vm="vm-3", ua="radicale", version="3.2.3", state=DeploymentState.ACTIVE, now=now)
+    waits(context, "eve", vm="vm-2")
+    planned = session_move.begin(context, "s-1", LEAVE, check=True)
+    assert planned["to"] == "vm-3"
+    told = {each["vm"]: each["filter"] for each in planned["selection"]["rejected"]}
+    assert told == {"vm-1": "avoid", "vm-2": "kept"}
+    waits(context, "fay", vm="vm-1")
+    assert session_move.begin(context, "s-1", STAY, check=True)["to"] == "vm-1"
+    only = session_move.Wish(terminal="phone", avoid=("vm-1", "vm-3"))
+    assert session_move.begin(context, "s-1", only)["to"] == "vm-2"
 
 
 def test_late_step_of_an_undone_move_touches_no_guest(context: Context) -> None:
