@@ -29,7 +29,7 @@ from vmm_automation.operations.reconcile import reconcile
 from vmm_automation.operations.session_abandon import find
 from vmm_automation.operations.session_move_undo import STOPPED
 from vmm_automation.operations.state_check import check_state
-from vmm_automation.state import grants, ledger, moves, sessions, suspend_right, vms
+from vmm_automation.state import grants, ledger, moves, pools, sessions, suspend_right, vms
 
 from ..crash.file_vms import FileVms
 from ..crash.world import PORT, World
@@ -247,6 +247,19 @@ def test_move_takes_what_is_kept_for_a_waiting_request_only_where_nothing_else_f
     assert session_move.begin(context, "s-1", STAY, check=True)["to"] == "vm-1"
     only = session_move.Wish(terminal="phone", avoid=("vm-1", "vm-3"))
     assert session_move.begin(context, "s-1", only)["to"] == "vm-2"
+
+
+def test_session_on_a_vm_of_a_drained_pool_stays_there_and_none_moves_to_one(context: Context) -> None:
+    """A drained pool gives out no VM; it takes none from a session, and an operator may move it off."""
+    with context.store.transaction() as tx:
+        pools.add(tx, pool="shown", vm="vm-1", now=context.clock.now())
+        pools.set_drain(tx, pool="shown", drain=pools.Drain.KEEP)
+    assert session_move.begin(context, "s-1", STAY)["to"] == "vm-1"
+    assert session_move.begin(context, "s-1", LEAVE, check=True)["to"] == "vm-2"
+    with context.store.transaction() as tx:
+        pools.add(tx, pool="shown", vm="vm-2", now=context.clock.now())
+    with pytest.raises(NoVmFits, match="drained"):
+        session_move.begin(context, "s-1", LEAVE)
 
 
 def test_late_step_of_an_undone_move_touches_no_guest(context: Context) -> None:

@@ -65,4 +65,4 @@ def select_for_move(context: Context, session: Session, terminal: TerminalProfil
 
 def _own(facts: VmFacts) -> VmFacts:
     """The session's own VM: whatever keeps it from others does not keep the session from staying."""
-    return replace(facts, condition=VmCondition.CLEAN, session=None)
+    return replace(facts, condition=VmCondition.CLEAN, session=None, drained=False)
