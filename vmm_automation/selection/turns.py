@@ -49,7 +49,7 @@ def kept(facts: Sequence[VmFacts], ahead: Sequence[Waiting], *, pack: bool = Fal
 
 def is_free(facts: VmFacts) -> bool:
     """Whether nobody has the VM or is about to; whether it runs and fits is for the filters to say."""
-    return facts.condition is VmCondition.CLEAN and facts.session is None and facts.kept_for is None
+    return facts.free and facts.kept_for is None
 
 
 def if_all_were_free(facts: Sequence[VmFacts]) -> list[VmFacts]:
