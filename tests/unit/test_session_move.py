@@ -16,6 +16,7 @@ from vmm_automation.model.ua import DeploymentState
 from vmm_automation.model.vm import VmCondition
 from vmm_automation.operations import (
     audit_log,
+    clean_snapshot,
     cleaning,
     session,
     session_claim,
@@ -260,6 +261,21 @@ def test_session_on_a_vm_of_a_drained_pool_stays_there_and_none_moves_to_one(con
         pools.add(tx, pool="shown", vm="vm-2", now=context.clock.now())
     with pytest.raises(NoVmFits, match="drained"):
         session_move.begin(context, "s-1", LEAVE)
+
+
+def test_vm_that_was_started_for_a_move_is_kept_as_it_was_clean(context: Context, world: World) -> None:
+    """Not the session's old VM; and nothing once the move is over, when a user's data may be on either."""
+    world.hypervisor.make("vm-2", state="parked")
+    done = moving(context)
+    assert (done["warmth"], done["snapshot"]) == ("parked", None)
+    world.hypervisor.resume("vm-2")
+    kept = clean_snapshot.keep(context, "s-1")["snapshot"]
+    assert (world.hypervisor.snapshots("vm-1"), world.hypervisor.snapshots("vm-2")) == ([], [kept])
+    session_move.undo(context, "s-1", reason="test")
+    with pytest.raises(Conflict, match="'s-1' as it is: it is active, not starting") as refused:
+        clean_snapshot.keep(context, "s-1")
+    assert refused.value.hint == "vmm session show s-1"
+    assert world.hypervisor.snapshots("vm-1") == []
 
 
 def test_late_step_of_an_undone_move_touches_no_guest(context: Context) -> None:
