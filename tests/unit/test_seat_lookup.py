@@ -82,6 +82,20 @@ def test_vm_that_is_not_as_learnt_is_learnt_anew_and_not_taken(context: Context)
         assert set(seats.learnt(tx)) == {"vm-3"}
 
 
+def test_newest_version_is_taken_though_its_vm_is_parked(context: Context, site: Site) -> None:
+    """As by looking at all VMs: a newer version is worth more than a VM that runs."""
+    versions = '{"1": {kind: deb, packages: [sleep]}, "2": {kind: deb, packages: [sleep]}}'
+    (site.directory / "uas" / "plain.yml").write_text(f'command: [sleep, "9"]\nversions: {versions}\n')
+    fleet(context).parked.add("vm-3")
+    with context.store.transaction() as tx:
+        active = DeploymentState.ACTIVE
+        ledger.record(tx, vm="vm-3", ua="plain", version="2", state=active, now=context.clock.now())
+    end(context, claim(context, asks("u1"))["vm"])
+    looks = fleet(context).looks
+    done = claim(context, asks("u2"))
+    assert (done["vm"], done["warmth"], fleet(context).looks) == ("vm-3", "parked", looks)
+
+
 def test_request_ahead_is_not_overtaken_on_a_large_site(context: Context) -> None:
     """Somebody who waits makes all claims look at all VMs again."""
     end(context, claim(context, asks("u1"))["vm"])

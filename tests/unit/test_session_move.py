@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,9 +12,11 @@ import pytest
 from vmm_automation.errors import Conflict, NotPermitted, NoVmFits
 from vmm_automation.model.access import Access
 from vmm_automation.model.session import SessionState
+from vmm_automation.model.ua import DeploymentState
 from vmm_automation.model.vm import VmCondition
 from vmm_automation.operations import (
     audit_log,
+    clean_snapshot,
     cleaning,
     session,
     session_claim,
@@ -26,12 +30,14 @@ from vmm_automation.operations.reconcile import reconcile
 from vmm_automation.operations.session_abandon import find
 from vmm_automation.operations.session_move_undo import STOPPED
 from vmm_automation.operations.state_check import check_state
-from vmm_automation.state import grants, moves, sessions, suspend_right, vms
+from vmm_automation.state import grants, ledger, moves, pools, sessions, suspend_right, vms
 
+from ..crash.file_vms import FileVms
 from ..crash.world import PORT, World
 from ..real_state import RealState
 from .test_cleaning import SaidGuest
 from .test_lease_end import with_site
+from .waiting_fleet import waits
 
 STAY = session_move.Wish(terminal="phone")
 LEAVE = session_move.Wish(terminal="phone", avoid=("vm-1",))
@@ -54,6 +60,25 @@ def cut_off(context: Context) -> None:
     host = find(context, "s-1").owner.split(":")[0]
     with context.store.transaction() as tx:
         tx.execute("UPDATE sessions SET owner = :owner WHERE id = 's-1'", owner=f"{host}:boot:1:2")
+
+
+class BusyVms(FileVms):
+    """While somebody looks at them for the first time, something else happens."""
+
+    def __init__(self, directory: Path, happens: Callable[[], Any]) -> None:
+        super().__init__(directory)
+        self.coming = [happens]
+
+    def forwards(self, name: str) -> dict[int, int] | None:
+        """As they are afterwards."""
+        while self.coming:
+            self.coming.pop()()
+        return super().forwards(name)
+
+
+def meanwhile(context: Context, world: World, happens: Callable[[], Any]) -> None:
+    """Something that another run does while the next operation looks at a VM."""
+    context.__dict__["hypervisor"] = BusyVms(world.hypervisor.directory, happens)
 
 
 def moving(context: Context) -> dict[str, Any]:
@@ -98,6 +123,8 @@ def test_session_leaves_for_a_vm_that_nobody_else_gets_meanwhile(context: Contex
         moving(context)
     with pytest.raises(Conflict, match="being moved to VM 'vm-2' by another run"):
         session.begin_close(context, "s-1")
+    with pytest.raises(Conflict, match="being moved to VM 'vm-2' by another run"):
+        session.abandon(context, "s-1", reason="its opening was thought to be cut off")
     with pytest.raises(Conflict):
         suspension.suspend(context, "s-1", watcher="bo")
 
@@ -164,6 +191,17 @@ def test_move_cut_off_is_undone_by_reconciling_or_by_closing(context: Context) -
     assert check_state(context.store)["problems"] == []
 
 
+def test_move_begun_while_the_closing_looks_at_the_vm_refuses_it(context: Context, world: World) -> None:
+    """Else it would be closed as a session that nobody has used yet, and nothing would be captured."""
+    meanwhile(context, world, lambda: moving(world.context()))
+    with pytest.raises(Conflict, match="being moved to VM 'vm-2' by another run") as refused:
+        session.begin_close(context, "s-1")
+    assert refused.value.hint == "vmm session show s-1"
+    assert find(context, "s-1").state is SessionState.STARTING
+    session_move.undo(context, "s-1", reason="test")
+    assert session.begin_close(context, "s-1")["steps"] == ["capture", "release"]
+
+
 def test_move_cut_off_on_a_vm_that_is_off_leaves_the_session_there(context: Context, world: World) -> None:
     """It waits for its VM, as it would without the move."""
     moving(context)
@@ -190,6 +228,54 @@ def test_move_is_refused_where_it_cannot_be(context: Context, world: World) -> N
     assert refused.value.hint == "vmm session resume s-1"
     assert find(context, "s-1").vm == "vm-1"
     assert world.hypervisor.vm("vm-1").state == "paused"
+
+
+def test_move_takes_what_is_kept_for_a_waiting_request_only_where_nothing_else_fits(
+    context: Context, world: World
+) -> None:
+    """Its user is at work, and the VM that it leaves comes free."""
+    world.hypervisor.make("vm-3")
+    with context.store.transaction() as tx:
+        now = context.clock.now()
+        vms.mark_clean(tx, vm="vm-3", now=now)
+        ledger.record(tx, vm="vm-3", ua="radicale", version="3.2.3", state=DeploymentState.ACTIVE, now=now)
+    waits(context, "eve", vm="vm-2")
+    planned = session_move.begin(context, "s-1", LEAVE, check=True)
+    assert planned["to"] == "vm-3"
+    told = {each["vm"]: each["filter"] for each in planned["selection"]["rejected"]}
+    assert told == {"vm-1": "avoid", "vm-2": "kept"}
+    waits(context, "fay", vm="vm-1")
+    assert session_move.begin(context, "s-1", STAY, check=True)["to"] == "vm-1"
+    only = session_move.Wish(terminal="phone", avoid=("vm-1", "vm-3"))
+    assert session_move.begin(context, "s-1", only)["to"] == "vm-2"
+
+
+def test_session_on_a_vm_of_a_drained_pool_stays_there_and_none_moves_to_one(context: Context) -> None:
+    """A drained pool gives out no VM; it takes none from a session, and an operator may move it off."""
+    with context.store.transaction() as tx:
+        pools.add(tx, pool="shown", vm="vm-1", now=context.clock.now())
+        pools.set_drain(tx, pool="shown", drain=pools.Drain.KEEP)
+    assert session_move.begin(context, "s-1", STAY)["to"] == "vm-1"
+    assert session_move.begin(context, "s-1", LEAVE, check=True)["to"] == "vm-2"
+    with context.store.transaction() as tx:
+        pools.add(tx, pool="shown", vm="vm-2", now=context.clock.now())
+    with pytest.raises(NoVmFits, match="drained"):
+        session_move.begin(context, "s-1", LEAVE)
+
+
+def test_vm_that_was_started_for_a_move_is_kept_as_it_was_clean(context: Context, world: World) -> None:
+    """Not the session's old VM; and nothing once the move is over, when a user's data may be on either."""
+    world.hypervisor.make("vm-2", state="parked")
+    done = moving(context)
+    assert (done["warmth"], done["snapshot"]) == ("parked", None)
+    world.hypervisor.resume("vm-2")
+    kept = clean_snapshot.keep(context, "s-1")["snapshot"]
+    assert (world.hypervisor.snapshots("vm-1"), world.hypervisor.snapshots("vm-2")) == ([], [kept])
+    session_move.undo(context, "s-1", reason="test")
+    with pytest.raises(Conflict, match="'s-1' as it is: it is active, not starting") as refused:
+        clean_snapshot.keep(context, "s-1")
+    assert refused.value.hint == "vmm session show s-1"
+    assert world.hypervisor.snapshots("vm-1") == []
 
 
 def test_late_step_of_an_undone_move_touches_no_guest(context: Context) -> None:

@@ -93,6 +93,17 @@ class VmFacts:
     kept_for: str | None = None
 
     @property
+    def serves(self) -> bool:
+        """Whether a session can be on it, or is: it runs or can be started for one, and was ready once."""
+        return self.vm.ready and (self.session is not None or self.warmth is not None)
+
+    @property
+    def free(self) -> bool:
+        """Whether nobody has it and it is given out; whether it fits is for the filters to say."""
+        taken = self.session or self.held or self.drained
+        return self.condition is VmCondition.CLEAN and not taken
+
+    @property
     def warmth(self) -> Warmth | None:
         """How soon a session could run on it; None for a VM that could not be started for one."""
         if self.vm.state is VmState.STOPPED and not self.pool:

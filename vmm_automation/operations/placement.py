@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+from vmm_automation.model.pool import Warmth
 from vmm_automation.model.terminal import TerminalProfile
 from vmm_automation.model.ua import UaDefinition
 from vmm_automation.model.vm import Offers, Vm, VmCondition, VmFacts, VmState
@@ -18,6 +19,8 @@ from vmm_automation.selection.select import select_vm
 from vmm_automation.state import seats, sessions
 from vmm_automation.state.store import Snapshot, Tx
 
+_STATES = {Warmth.READY: VmState.RUNNING, Warmth.PARKED: VmState.PARKED, Warmth.COLD: VmState.STOPPED}
+_SOME = "some"  # only VMs of pools are cold, whichever it is
 _OFFERED = ("profile", "vcpus", "memory_mib", "features", "protocols")
 
 
@@ -35,15 +38,15 @@ def learn(tx: Tx, facts: VmFacts) -> None:
 
 def seat_of(facts: VmFacts) -> seats.Seat | None:
     """What is to be learnt of a VM; None for one that nobody could use now."""
-    if facts.vm.state is not VmState.RUNNING or not facts.vm.ready:
+    if not facts.serves:
         return None
-    taken = facts.session or facts.held or facts.drained
-    free = facts.condition is VmCondition.CLEAN and not taken
-    return seats.Seat(seats.kind_of(_offered(facts)), free, dict(facts.active_uas))
+    return seats.Seat(seats.kind_of(_offered(facts)), facts.free, dict(facts.active_uas))
 
 
 def _offered(facts: VmFacts) -> dict[str, Any]:
-    return {key: getattr(facts.vm, key) for key in _OFFERED} | {"offers": asdict(facts.offers)}
+    warmth = facts.warmth or Warmth.READY  # one that is paused or off is as its session left it
+    stated = {key: getattr(facts.vm, key) for key in _OFFERED}
+    return stated | {"offers": asdict(facts.offers), "warmth": str(warmth)}
 
 
 def place(
@@ -103,7 +106,7 @@ def _facts(name: str, *, ua: str, version: str, offered: dict[str, Any], held: b
         name=name,
         domain="",
         uuid="",
-        state=VmState.RUNNING,
+        state=_STATES[offered.get("warmth", Warmth.READY)],
         profile=offered["profile"],
         base_digest="",
         vcpus=offered["vcpus"],
@@ -115,4 +118,4 @@ def _facts(name: str, *, ua: str, version: str, offered: dict[str, Any], held: b
         ready=True,
     )
     condition = VmCondition.DIRTY if held else VmCondition.CLEAN
-    return VmFacts(vm, condition, None, {ua: version}, Offers(**offers))
+    return VmFacts(vm, condition, None, {ua: version}, Offers(**offers), pool=_SOME)

@@ -27,7 +27,7 @@ from vmm_automation.operations.ownership import is_given_up, run_token
 from vmm_automation.operations.reconcile import is_to_be_closed, observe, require_guest
 from vmm_automation.operations.session_abandon import abandon, find
 from vmm_automation.operations.session_move_undo import settle
-from vmm_automation.state import sessions
+from vmm_automation.state import moves, sessions
 from vmm_automation.state.store import Tx
 from vmm_automation.trace import point
 
@@ -126,6 +126,7 @@ def begin_close(
         if not before.live:
             return {"changed": False, "session": before.to_document(), "steps": []}
         now = context.clock.now()
+        moves.require_none(tx, before)  # begun since: closed now, nothing of it would be captured
         _require_no_other_closing(context, before, now=now)
         _require_may_close(tx, context, before, now=now)
         with session_change(tx, context, session_id, action="session.close", now=now) as result:

@@ -9,7 +9,7 @@ from vmm_automation.model.session import LIVE, Session, SessionState
 from vmm_automation.operations import forwards
 from vmm_automation.operations.context import Context
 from vmm_automation.operations.entries import session_change
-from vmm_automation.state import sessions
+from vmm_automation.state import moves, sessions
 from vmm_automation.trace import point
 
 
@@ -30,7 +30,7 @@ def abandon(
     """Give up a session that could not be opened; its VM stays dirty until it is cleaned.
 
     Raises:
-        Conflict: it is in none of the states ``expected``.
+        Conflict: it is in none of the states ``expected``, or moves: then there is data to be kept.
     """
     session = find(context, session_id)
     if not session.live:
@@ -39,6 +39,7 @@ def abandon(
     point("session.abandon.dropped")
     with context.store.transaction() as tx:
         now = context.clock.now()
+        moves.require_none(tx, session)
         with session_change(tx, context, session_id, action="session.abandon", now=now) as result:
             session = sessions.move_to(
                 tx,

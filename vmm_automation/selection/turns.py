@@ -49,8 +49,7 @@ def kept(facts: Sequence[VmFacts], ahead: Sequence[Waiting], *, pack: bool = Fal
 
 def is_free(facts: VmFacts) -> bool:
     """Whether nobody has the VM or is about to; whether it runs and fits is for the filters to say."""
-    taken = facts.session or facts.held or facts.kept_for
-    return facts.condition is VmCondition.CLEAN and not taken
+    return facts.free and facts.kept_for is None
 
 
 def if_all_were_free(facts: Sequence[VmFacts]) -> list[VmFacts]:
