@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import io
 import tarfile
+import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from vmm_automation.adapters.cached_files import sha256_of
-from vmm_automation.state import rollouts
+from vmm_automation.adapters.disks import VmFiles
+from vmm_automation.adapters.lockfile import exclusive
+from vmm_automation.model.session import SessionState
+from vmm_automation.places import Places
+from vmm_automation.state import holds, rollouts, sessions
 
-from ..made_site import MadeSite, make_site
+from ..made_site import NAME, MadeSite, make_site
 from .test_playbooks import play
 
 DEFINITION = """\
@@ -66,6 +72,33 @@ def test_vms_in_sessions_are_skipped_and_told(fleet: MadeSite) -> None:
     done = play(fleet, "ua_install", ua_id="tool", ua_batch="1")
     assert done.error["class"] == "Conflict"
     assert done.error["details"]["vms"]["vm-2"]["reason"] == "busy: session 's-2'"
+
+
+def test_session_that_is_waited_for_can_end(fleet: MadeSite) -> None:
+    """To close, it needs the VM for itself: whoever waits for it does not have the VM meanwhile."""
+    fleet.claim(vm="vm-1")
+    with ThreadPoolExecutor(1) as beside:
+        terms = {"ua_vms": ["vm-1"], "ua_drain_s": 30}
+        playing = beside.submit(play, fleet, "ua_install", ua_id="tool", **terms)
+        while not playing.done() and not _is_held(fleet, "vm-1"):
+            time.sleep(0.1)
+        with exclusive(VmFiles(Places(fleet.home).vms / NAME / "vm-1").lock):
+            _end(fleet, "s-1")
+    error = playing.result().error
+    assert error["class"] == "GuestUnreachable"
+    assert error["details"]["vms"]["vm-1"]["outcome"] == "failed"
+
+
+def _is_held(fleet: MadeSite, vm: str) -> bool:
+    with fleet.store() as store, store.reading() as tx:
+        return holds.reason(tx, vm=vm, now=datetime.now(UTC)) != ""
+
+
+def _end(fleet: MadeSite, session: str) -> None:
+    with fleet.store() as store, store.transaction() as tx:
+        starting = frozenset({SessionState.STARTING})
+        now = datetime.now(UTC)
+        sessions.move_to(tx, session_id=session, state=SessionState.FAILED, expected=starting, now=now)
 
 
 def test_batch_that_is_none_is_refused(fleet: MadeSite) -> None:

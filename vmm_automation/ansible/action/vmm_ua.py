@@ -22,6 +22,7 @@ from vmm_automation.ports import Guest
 
 _REQUESTS = {"checked": deployment.checked, "prepared": deployment.prepared}
 _OFFERS = {"published", "withdrawn"}
+_ROLLED_OUT = {"active", "updated"}
 _ROLLOUTS = {"opened", "concluded", "paused", "stopped", "shown"}
 
 
@@ -42,6 +43,8 @@ class ActionModule(VmmAction):
         if state in _ROLLOUTS:
             return _rollout(context, arguments, state=state, run=run, check=check)
         guest = self.guest()
+        if state in _ROLLED_OUT:
+            return _rolled_out(context, guest, arguments, check=check)
         if check:
             return _on_guest(context, guest, arguments, state=state, check=True)
         with vm_lock.held(context, guest.name):
@@ -96,8 +99,6 @@ def _on_guest(
     context: Context, guest: Guest, arguments: dict[str, Any], *, state: str, check: bool
 ) -> dict[str, Any]:
     ua_id, version = _text(arguments, "id"), _text(arguments, "version")
-    if state in {"active", "updated"}:
-        return _rolled_out(context, guest, arguments, check=check)
     if state == "absent":
         allowed = bool(arguments.get("allow_destroy", False))
         return deployment.absent(
