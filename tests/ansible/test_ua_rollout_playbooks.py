@@ -16,11 +16,13 @@ from vmm_automation.adapters.disks import VmFiles
 from vmm_automation.adapters.lockfile import exclusive
 from vmm_automation.model.session import SessionState
 from vmm_automation.places import Places
-from vmm_automation.state import holds, rollouts, sessions
+from vmm_automation.state import holds, pools, rollouts, sessions
 
 from ..made_site import NAME, MadeSite, make_site
+from ..pool_site import make_pool_site
 from .test_playbooks import play
 
+VERBS = ("install", "update", "deliver", "activate", "deactivate", "rollback", "remove", "status")
 DEFINITION = """\
 versions:
   "1":
@@ -123,13 +125,29 @@ def test_plan_tells_vm_order_and_batch_and_changes_nothing(fleet: MadeSite) -> N
 
 def test_every_verb_takes_a_pattern_of_vms(fleet: MadeSite) -> None:
     """Only what matches is worked on; a pattern of no VM is refused by each of them."""
-    for verb in ("install", "update", "deliver", "activate", "deactivate", "rollback", "remove", "status"):
+    for verb in VERBS:
         more = ("--yes",) if verb == "remove" else ()
         status, document = fleet.json("ua", verb, "tool", "--limit", "x*", *more)
         assert (status, document["error"]["class"]) == (4, "NotFound"), verb
     done = play(fleet, "ua_status", ua_id="tool", ua_limit="vm-3")
     assert "fatal: [vm-3]" in done.text
     assert "vm-1]" not in done.text
+
+
+def test_every_verb_takes_a_pool(tmp_path: Path) -> None:
+    """Only its VMs are worked on, by command and by playbook; a pool that there is not is refused by each."""
+    site = make_pool_site(tmp_path, members=["web-1", "vm-1"])
+    with site.store() as store, store.transaction() as tx:
+        pools.forget(tx, vm="vm-1")
+    for verb in VERBS:
+        more = ("--yes",) if verb == "remove" else ()
+        status, document = site.json("ua", verb, "tool", "--pool", "wep", *more)
+        assert (status, document["error"]["class"]) == (4, "NotFound"), verb
+        assert "did you mean 'web'?" in document["error"]["message"], verb
+    plan = site.json("ua", "install", "tool", "--pool", "web", "--plan")[1]["result"]["plan"]
+    by_hand = play(site, "ua_install", ua_id="tool", ua_pool="web", ua_plan=True)
+    assert [step["vm"] for step in plan] == ["web-1"]
+    assert by_hand.stats["plan"] == plan
 
 
 def test_rollout_is_paused_shown_and_stopped_through_both_doors(fleet: MadeSite) -> None:

@@ -35,6 +35,7 @@ def opened(
     *,
     ua_id: str,
     terms: Terms,
+    pool: str = "",
     limit: str = "",
     run: str = "",
     check: bool = False,
@@ -50,7 +51,7 @@ def opened(
     """
     batch_sizes(1, terms.batch)
     document = deployment.prepared(
-        context, names, ua_id=ua_id, version=terms.version, limit=limit, order=terms.order
+        context, names, ua_id=ua_id, version=terms.version, pool=pool, limit=limit, order=terms.order
     )
     terms = replace(terms, version=document["version"])
     owner = run or run_token()
