@@ -145,9 +145,22 @@ def test_every_verb_takes_a_pool(tmp_path: Path) -> None:
         assert (status, document["error"]["class"]) == (4, "NotFound"), verb
         assert "did you mean 'web'?" in document["error"]["message"], verb
     plan = site.json("ua", "install", "tool", "--pool", "web", "--plan")[1]["result"]["plan"]
-    by_hand = play(site, "ua_install", ua_id="tool", ua_pool="web", ua_plan=True)
     assert [step["vm"] for step in plan] == ["web-1"]
-    assert by_hand.stats["plan"] == plan
+    assert play(site, "ua_install", ua_id="tool", ua_pool="web", ua_plan=True).stats["plan"] == plan
+
+
+def test_vms_of_a_pool_are_the_first_of_a_rollout_where_that_is_asked_for(tmp_path: Path) -> None:
+    """A label as order, through both doors; one that is none is refused by both."""
+    site = make_pool_site(tmp_path, members=["web-1", "vm-1"])
+    with site.store() as store, store.transaction() as tx:
+        pools.forget(tx, vm="vm-1")
+    words = ("ua", "update", "tool", "--plan", "--batch", "1")
+    plan = site.json(*words, "--order", "label:web")[1]["result"]["plan"]
+    assert [(step["vm"], step["batch"]) for step in plan] == [("web-1", 1), ("vm-1", 2)]
+    named = {"ua_id": "tool", "ua_plan": True, "ua_batch": "1"}
+    assert play(site, "ua_update", **named, ua_order="label:web").stats["plan"] == plan
+    assert site.json(*words, "--order", "label:none")[1]["error"]["class"] == "NotFound"
+    assert play(site, "ua_update", **named, ua_order="any").error["class"] == "UsageError"
 
 
 def test_rollout_is_paused_shown_and_stopped_through_both_doors(fleet: MadeSite) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from vmm_automation.errors import InvalidName, NotFound, UsageError
 from vmm_automation.model.session import Session, SessionState
-from vmm_automation.model.vm import VmFacts, VmState
+from vmm_automation.model.vm import Offers, VmFacts, VmState
 from vmm_automation.operations.ua_rollout_plan import Terms, batch_sizes, plan_rollout
 from vmm_automation.operations.ua_targets import select_targets
 
@@ -92,8 +92,29 @@ def test_vms_come_in_the_order_asked_for() -> None:
         "oldest": ["vm-2", "db-1", "vm-10", "vm-1"],
         "newest": ["vm-1", "db-1", "vm-10", "vm-2"],
     }
-    with pytest.raises(UsageError, match="'random' is no order"):
-        select_targets(THERE, [], order="random")
+    for order in ("random", "label:", "canary"):
+        with pytest.raises(UsageError, match=f"'{order}' is no order"):
+            select_targets(THERE, [], order=order)
+
+
+@pytest.mark.parametrize("label", ["gpu", "small-canary", "oslo", "canaries"])
+def test_vms_that_carry_the_label_come_first(label: str) -> None:
+    """A feature, a profile, a region or a pool; the rest by name."""
+    canary = VmFacts(
+        replace(OneVm().vm("vm-9"), features=("gpu",), profile="small-canary"),
+        offers=Offers(region="oslo"),
+        pool="canaries",
+    )
+    order = [each.name for each in select_targets([*THERE, canary], [], order=f"label:{label}")]
+    assert order == ["vm-9", "db-1", "vm-1", "vm-10", "vm-2"]
+    among = select_targets([*THERE, canary], ["vm-1", "db-1"], order=f"label:{label}")
+    assert [each.name for each in among] == ["db-1", "vm-1"]
+
+
+def test_label_that_no_vm_carries_is_not_found() -> None:
+    """A mistyped one never means any order."""
+    with pytest.raises(NotFound, match="'smal': there are small; did you mean 'small'"):
+        select_targets(THERE, [], order="label:smal")
 
 
 @pytest.mark.parametrize(

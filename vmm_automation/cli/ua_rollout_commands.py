@@ -14,10 +14,9 @@ from vmm_automation.cli.durations import Duration
 _vms = click.option("--vm", "vms", multiple=True, metavar="NAME", help="Only this VM; may be repeated.")
 _pool = click.option("--pool", default="", metavar="NAME", help="Only VMs of this pool (that run).")
 _limit = click.option("--limit", default="", metavar="PATTERN", help="Only VMs that match (vm-1?,!vm-13).")
-_ORDER = ("name", "oldest", "newest")
 _terms = (
     click.option("--batch", default="", metavar="N,…", help="How many VMs at a time (1,10%,50%)."),
-    click.option("--order", type=click.Choice(_ORDER), default="name", help="In which order."),
+    click.option("--order", default="name", help="name, oldest, newest, or label:WORD (those first)."),
     click.option(
         "--max-failures",
         type=click.IntRange(min=0),

@@ -9,6 +9,7 @@ from fnmatch import fnmatchcase
 from vmm_automation.errors import NotFound, UsageError
 from vmm_automation.model.names import check_name
 from vmm_automation.model.vm import Vm, VmFacts, VmState
+from vmm_automation.schema import suggestion
 
 _ALL = ("vms", "all")
 _SEPARATOR = re.compile(r"[,:]")
@@ -20,7 +21,7 @@ _ORDERS: dict[str, Callable[[list[Vm]], list[Vm]]] = {
         sorted(vms, key=lambda vm: vm.name), key=lambda vm: vm.created_at, reverse=True
     ),
 }
-ORDERS = tuple(_ORDERS)
+_LABEL = "label:"
 
 
 def select_targets(
@@ -32,17 +33,17 @@ def select_targets(
     Names may have shell wildcards. ``limit`` has several, with commas or colons; ``!vm-1`` leaves one out. A
     pool's VMs that do not run are meant only where they are named: its next refill brings them along.
 
+    ``order`` is *name*, *oldest*, *newest*, or *label:WORD*: those first that carry the word, by name. A VM
+    carries the features of its profile, the profile's name and region, and the name of its pool.
+
     Raises:
         InvalidName: a name is none that a VM can have.
-        NotFound: a name or pattern is no VM's, or nothing is left.
+        NotFound: a name or pattern is no VM's, no VM carries the label, or nothing is left.
         UsageError: the order is none.
     """
-    if order not in _ORDERS:
-        raise UsageError(
-            f"'{order}' is no order of VMs: there are {', '.join(ORDERS)}", hint="--order oldest"
-        )
     if not there:
         raise NotFound("The site has no VMs yet", hint="vmm vm create vm-1")
+    in_order = _order(there, order)
     vms = [fact.vm for fact in there]
     named = [name for name in names if name not in (*_ALL, "")]
     words = [word for word in _SEPARATOR.split(limit) if word]
@@ -57,7 +58,32 @@ def select_targets(
     if not at_hand:
         names = [vm.name for vm in wanted]
         raise _nothing_left(names, pool=pool, limit=limit, resting=bool(found))
-    return _ORDERS[order](at_hand)
+    return in_order(at_hand)
+
+
+def _order(there: Sequence[VmFacts], order: str) -> Callable[[list[Vm]], list[Vm]]:
+    if order in _ORDERS:
+        return _ORDERS[order]
+    label = order.removeprefix(_LABEL)
+    if label in ("", order):
+        raise UsageError(
+            f"'{order}' is no order of VMs: there are {', '.join(_ORDERS)} and {_LABEL}WORD",
+            hint="--order oldest",
+        )
+    carried = {fact.vm.name: _labels(fact) for fact in there}
+    known = set().union(*carried.values())
+    if label not in known:
+        raise NotFound(
+            f"No VM carries the label '{label}': there are {', '.join(sorted(known))}"
+            f"{suggestion(label, known)}",
+            hint="vmm vm list",
+            details={"label": label},
+        )
+    return lambda vms: sorted(vms, key=lambda vm: (label not in carried[vm.name], vm.name))
+
+
+def _labels(fact: VmFacts) -> set[str]:
+    return {*fact.vm.features, fact.vm.profile, fact.offers.region, fact.pool} - {""}
 
 
 def _nothing_left(wanted: list[str], *, pool: str, limit: str, resting: bool) -> NotFound:
