@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -91,6 +92,12 @@ _PROGRAMS = {
 }
 _PLACES = ("/opt", "/etc/systemd/system", "/var/lib/dpkg", "/run", "/root")
 _PLACE = re.compile(rf"(?<![\w/.])({'|'.join(_PLACES)})(?![\w.-])")
+#: what Ansible's connection starts instead of ssh; the command is its last word, and files come as its input
+_SSH = """#!{python}
+import os, re, sys
+moved = re.sub({places!r}, lambda place: {root!r} + place.group(), sys.argv[-1])
+os.execve("/bin/sh", ["sh", "-c", moved], {{"PATH": {path!r}}})
+"""
 #: ends the shell as a power cut would, when it has said that its N-th step begins
 _KILL = 'say() { if [ "$1" = step ]; then n=$((${n:-0} + 1)); [ "$n" -ne %d ] || killed=yes; fi;'
 
@@ -137,6 +144,15 @@ class SandboxGuest:
     def fetch(self, remote: str, local: Path) -> None:
         """Copy a file out."""
         shutil.copyfile(self.root / remote[1:], local)
+
+    def reached_by_ansible(self) -> dict[str, str]:
+        """Variables with which a playbook's connection leads into the sandbox."""
+        program = self.root / "ssh"
+        path = f"{self.root}/bin:{os.environ['PATH']}"
+        named = {"places": _PLACE.pattern, "root": str(self.root), "path": path}
+        program.write_text(_SSH.format(python=sys.executable, **named))
+        program.chmod(0o755)
+        return {"ansible_ssh_executable": str(program), "ansible_ssh_transfer_method": "piped"}
 
     @property
     def packages(self) -> list[str]:

@@ -16,6 +16,7 @@ from vmm_automation.operations import deployment, ua_rollout, ua_rollout_control
 from vmm_automation.operations.context import Context
 from vmm_automation.operations.ownership import owner_token, run_token
 from vmm_automation.operations.ua_rollout_plan import Terms
+from vmm_automation.places import Places
 from vmm_automation.state import rollouts, sessions, vms
 from vmm_automation.state.rollouts import Outcome
 from vmm_automation.state.sessions import SeatTaken
@@ -280,6 +281,28 @@ def test_vm_that_is_worked_on_is_given_to_no_session(context: Context, tmp_path:
         claim("early")
     clock.advance(seconds=context.site.policies.claim_deadline_s)
     claim("late")
+
+
+def test_what_was_so_is_asked_again_when_the_vm_is_free(context: Context, tmp_path: Path) -> None:
+    """Whoever had the VM may have had it for long: a pause of meanwhile counts."""
+    opened(context, "vm-1", terms=BATCH)
+    context.__dict__["places"] = _PausedMeanwhile(context)
+    told = ua_rollout.on_vm(context, guest_of(tmp_path, "vm-1"), fails, ua_id="demo", terms=BATCH)
+    assert told["vms"]["vm-1"]["reason"] == "paused by 'root'"
+
+
+class _PausedMeanwhile(Places):
+    """Where a VM's lock is looked for, the rollout is paused: as while another has the VM."""
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context.places.home)
+        self.__dict__["context"] = context
+
+    @property
+    def vms(self) -> Path:
+        """As ever."""
+        ua_rollout_control.paused(self.__dict__["context"], ua_id="demo")
+        return super().vms
 
 
 class _EndsSession:

@@ -134,7 +134,7 @@ def test_install_killed_at_any_step_is_finished_by_the_next_run(
 def test_removal_killed_at_any_step_is_finished_by_the_next_run(
     guest: SandboxGuest, files: Path, step: str
 ) -> None:
-    """Killed at the beginning of any step, a removal is completed by the next one."""
+    """Killed at the beginning of any step, a removal is completed by the next one, as its plan says."""
     clean, packages = guest.tree(), guest.packages
     definition = replace(DEFINITION, versions=(D1,))
     ua.install(guest, definition=definition, version=D1, bundle=deb_bundle(files, definition, "tool"))
@@ -142,7 +142,8 @@ def test_removal_killed_at_any_step_is_finished_by_the_next_run(
     with pytest.raises(TaskFailed) as killed:
         ua.remove(guest, ua="demo")
     assert (killed.value.details["status"], killed.value.details["step"]) == (-9, step)
-    ua.remove(guest, ua="demo")
+    planned = ua.remove(guest, ua="demo", check=True)
+    assert ua.remove(guest, ua="demo")["actions"] == planned["actions"]
     assert (guest.tree(), guest.packages) == (clean, packages)
 
 
@@ -172,6 +173,16 @@ def test_remove_keeps_packages_that_another_ua_needs(guest: SandboxGuest, files:
     assert "tool 1.5 installed" not in guest.packages
     ua.remove(guest, ua="second")
     assert guest.packages == before
+
+
+def test_remove_of_all_versions_is_planned_as_it_is_done(guest: SandboxGuest, files: Path) -> None:
+    """In the same order, what an interruption left included."""
+    for version in (V1, V2):
+        ua.install(guest, definition=DEFINITION, version=version, bundle=archive_bundle(files, version))
+    (guest.root / "opt/vmm/ua/demo/.staging-3.0").mkdir()
+    planned = ua.remove(guest, ua="demo", check=True)["actions"]
+    assert planned == ["remove 1.0", "remove_unit", "remove 2.0", "remove_unfinished"]
+    assert ua.remove(guest, ua="demo")["actions"] == planned
 
 
 def test_remove_while_running_is_refused(guest: SandboxGuest, files: Path) -> None:

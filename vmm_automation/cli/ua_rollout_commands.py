@@ -12,11 +12,11 @@ from vmm_automation.cli.door import Door, Reply, fields, operation, table
 from vmm_automation.cli.durations import Duration
 
 _vms = click.option("--vm", "vms", multiple=True, metavar="NAME", help="Only this VM; may be repeated.")
+_pool = click.option("--pool", default="", metavar="NAME", help="Only VMs of this pool (that run).")
 _limit = click.option("--limit", default="", metavar="PATTERN", help="Only VMs that match (vm-1?,!vm-13).")
-_ORDER = ("name", "oldest", "newest")
 _terms = (
     click.option("--batch", default="", metavar="N,…", help="How many VMs at a time (1,10%,50%)."),
-    click.option("--order", type=click.Choice(_ORDER), default="name", help="In which order."),
+    click.option("--order", default="name", help="name, oldest, newest, or label:WORD (those first)."),
     click.option(
         "--max-failures",
         type=click.IntRange(min=0),
@@ -32,8 +32,22 @@ _terms = (
 
 
 def targets(function: Callable[..., Reply]) -> Callable[..., Reply]:
-    """The options that say which VMs are meant."""
-    return _vms(_limit(function))
+    """The options that say which VMs are meant: ``vms``, ``pool`` and ``limit``."""
+    return _vms(_pool(_limit(function)))
+
+
+def meant(options: dict[str, Any]) -> dict[str, Any]:
+    """The role's variables for these options, which are taken from ``options``."""
+    named = {"ua_vms": list(options.pop("vms")) or "vms"}
+    return {**named, **{f"ua_{key}": options.pop(key) for key in ("pool", "limit")}}
+
+
+def from_where(options: dict[str, Any]) -> str:
+    """The same for a person who is asked."""
+    parts = [", ".join(options["vms"]) or "all VMs"]
+    parts += [f"of pool '{options['pool']}'"] if options["pool"] else []
+    parts += [f"that match '{options['limit']}'"] if options["limit"] else []
+    return " ".join(parts)
 
 
 def terms(function: Callable[..., Reply]) -> Callable[..., Reply]:

@@ -11,7 +11,7 @@ from vmm_automation.adapters.kinds import kind_of
 from vmm_automation.errors import Conflict, NotFound, UsageError, VmmError
 from vmm_automation.model.ua import UaDefinition, UaVersion
 from vmm_automation.model.vm import VmState
-from vmm_automation.operations import ua, ua_notes
+from vmm_automation.operations import ua, ua_notes, vm_facts
 from vmm_automation.operations.context import Context
 from vmm_automation.operations.ua_base_packages import base_package_status
 from vmm_automation.operations.ua_offer import offered_ua
@@ -28,6 +28,7 @@ def checked(
     *,
     ua_id: str,
     version: str = "",
+    pool: str = "",
     limit: str = "",
     order: str = "name",
 ) -> dict[str, Any]:
@@ -36,14 +37,16 @@ def checked(
     ``targets`` of the document are the VMs meant, as :func:`ua_targets.select_targets` says, in that order.
 
     Raises:
-        NotFound: the UA, its version or a VM does not exist.
+        NotFound: the UA, its version, the pool or a VM does not exist.
         Conflict: a VM does not run.
     """
+    if pool:
+        context.site.pool(pool)
     if ua_id:
         definition = context.site.ua(ua_id)
         if version:
             definition.version(version)
-    wanted = select_targets(context.hypervisor.vms(), names, limit=limit, order=order)
+    wanted = select_targets(vm_facts.facts(context), names, pool=pool, limit=limit, order=order)
     for vm in wanted:
         if vm.state is not VmState.RUNNING:
             raise Conflict(
@@ -60,6 +63,7 @@ def prepared(
     *,
     ua_id: str,
     version: str = "",
+    pool: str = "",
     limit: str = "",
     order: str = "name",
 ) -> dict[str, Any]:
@@ -71,7 +75,7 @@ def prepared(
     """
     definition = offered_ua(context, ua_id)
     wanted = definition.offered(version or None)
-    document = checked(context, names, ua_id=ua_id, version=version, limit=limit, order=order)
+    document = checked(context, names, ua_id=ua_id, version=version, pool=pool, limit=limit, order=order)
     if not kind_of(wanted.kind).needs_base:
         bundle = bundle_for(context, definition, wanted)
         document["bundle"] = {"digest": bundle.digest, "size": bundle.size}

@@ -185,7 +185,7 @@ def remove(guest: Guest, *, ua: str, version: str | None = None, check: bool = F
         return _result(ua, version, actions, check=check, previous=there.active)
     script = ua_scripts.remove_script(ua, versions=versions)
     done = _run(guest, script, ua=ua, version=version or "", action="remove")
-    return _result(ua, version, done or actions, check=False, previous=there.active)
+    return _result(ua, version, done, check=False, previous=there.active)
 
 
 def start(guest: Guest, *, definition: UaDefinition, version: str, check: bool = False) -> dict[str, Any]:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 from datetime import timedelta
 from typing import Any
 
 from vmm_automation.errors import Conflict, Partial, VmmError, error_from_document
-from vmm_automation.operations import deployment
+from vmm_automation.operations import deployment, vm_lock
 from vmm_automation.operations.actor import os_user
 from vmm_automation.operations.context import Context
 from vmm_automation.operations.ownership import run_token
@@ -34,6 +35,7 @@ def opened(
     *,
     ua_id: str,
     terms: Terms,
+    pool: str = "",
     limit: str = "",
     run: str = "",
     check: bool = False,
@@ -49,7 +51,7 @@ def opened(
     """
     batch_sizes(1, terms.batch)
     document = deployment.prepared(
-        context, names, ua_id=ua_id, version=terms.version, limit=limit, order=terms.order
+        context, names, ua_id=ua_id, version=terms.version, pool=pool, limit=limit, order=terms.order
     )
     terms = replace(terms, version=document["version"])
     owner = run or run_token()
@@ -110,18 +112,22 @@ def on_vm(
     if not (check or terms.plain):
         _hold(context, guest.name, ua_id=ua_id, terms=terms)
     against = _obstacle(context, guest.name, ua_id=ua_id, terms=terms, check=check)
-    if against:
-        outcome = Outcome(guest.name, "skipped", reason=against)
-    elif terms.plain:
-        return act()
-    else:
-        reason, error = "", None
-        try:
-            done = act()
-        except VmmError as failure:
-            reason, error = failure.message, failure.to_document()
-        took = round((time.monotonic() - began) * 1000)
-        outcome = Outcome(guest.name, "failed" if error else "done", took, reason, error)
+    # not while a session is waited for: to end, it needs the VM for itself
+    with nullcontext() if check or against else vm_lock.held(context, guest.name):
+        if not (check or against):
+            against = _obstacle(context, guest.name, ua_id=ua_id, terms=terms, wait=False)
+        if against:
+            outcome = Outcome(guest.name, "skipped", reason=against)
+        elif terms.plain:
+            return act()
+        else:
+            reason, error = "", None
+            try:
+                done = act()
+            except VmmError as failure:
+                reason, error = failure.message, failure.to_document()
+            took = round((time.monotonic() - began) * 1000)
+            outcome = Outcome(guest.name, "failed" if error else "done", took, reason, error)
     if not check:
         with context.store.transaction() as tx:
             rollouts.note(tx, outcome, ua=ua_id)
@@ -202,8 +208,10 @@ def _held_for(ua_id: str) -> str:
     return f"UA '{ua_id}' is rolled out to it"
 
 
-def _obstacle(context: Context, vm: str, *, ua_id: str, terms: Terms, check: bool) -> str:
-    """Why a VM is passed over, empty if it is not; returns once that is certain."""
+def _obstacle(
+    context: Context, vm: str, *, ua_id: str, terms: Terms, check: bool = False, wait: bool = True
+) -> str:
+    """Why a VM is passed over, empty if it is not; returns once that is certain, or at once."""
     began = context.clock.now()
     while True:
         with context.store.reading() as tx:
@@ -216,7 +224,7 @@ def _obstacle(context: Context, vm: str, *, ua_id: str, terms: Terms, check: boo
             return f"stopped: failed on {', '.join(failed)}"
         if live is None:
             return ""
-        if check or (context.clock.now() - began).total_seconds() >= terms.drain_s:
+        if check or not wait or (context.clock.now() - began).total_seconds() >= terms.drain_s:
             late = f", which did not end within {terms.drain_s} s" if terms.drain_s and not check else ""
             held_up = is_in_the_way(live, ua_id=ua_id, force=terms.force)
             return f"busy: session '{live.id}'{late}" if held_up else ""

@@ -215,6 +215,10 @@ fi
 REMOVE = """
 current_of
 active=$line
+unfinished=
+for left in "$home"/.staging-* "$home"/.old-* "$home/.reload" "$home/.probing"; do
+    [ ! -e "$left" ] || unfinished=yes
+done
 for version in $versions; do
     if [ "$version" = "$active" ]; then
         ! running || refuse running
@@ -235,6 +239,7 @@ for version in $versions; do
 done
 [ ! -e "$home/.reload" ] || reload_units
 rm -rf "$home"/.staging-* "$home"/.old-* "$home/.current" "$home/.probing" /root/.vmm-incoming-"$ua"@*
+[ -z "$unfinished" ] || say did remove_unfinished
 say step packages
 gone=$(orphans)
 if [ -n "$gone" ]; then

@@ -22,6 +22,7 @@ from vmm_automation.ports import Guest
 
 _REQUESTS = {"checked": deployment.checked, "prepared": deployment.prepared}
 _OFFERS = {"published", "withdrawn"}
+_ROLLED_OUT = {"active", "updated"}
 _ROLLOUTS = {"opened", "concluded", "paused", "stopped", "shown"}
 
 
@@ -33,15 +34,15 @@ class ActionModule(VmmAction):
         state = _text(arguments, "state")
         run = str(self.variables.get("vmm_run") or "")
         if request := _REQUESTS.get(state):
-            names = text_list(arguments.get("vms") or [], name="ua_vms")
-            limit = _text(arguments, "limit")
             ua_id, version = _text(arguments, "id"), _text(arguments, "version")
-            return request(context, names, ua_id=ua_id, version=version, limit=limit)
+            return request(context, ua_id=ua_id, version=version, **_targets(arguments))
         if state in _OFFERS:
             return _offer(context, arguments, state=state, check=check)
         if state in _ROLLOUTS:
             return _rollout(context, arguments, state=state, run=run, check=check)
         guest = self.guest()
+        if state in _ROLLED_OUT:
+            return _rolled_out(context, guest, arguments, check=check)
         if check:
             return _on_guest(context, guest, arguments, state=state, check=True)
         with vm_lock.held(context, guest.name):
@@ -73,9 +74,14 @@ def _rollout(
         return ua_rollout.concluded(context, ua_id=ua_id, run=run, check=check)
     if arguments.get("resume"):
         return ua_rollout.resumed(context, ua_id=ua_id, run=run, check=check)
+    terms, meant = _terms(context, arguments), _targets(arguments)
+    return ua_rollout.opened(context, ua_id=ua_id, terms=terms, run=run, check=check, **meant)
+
+
+def _targets(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Which VMs are meant."""
     names = text_list(arguments.get("vms") or [], name="ua_vms")
-    terms, limit = _terms(context, arguments), _text(arguments, "limit")
-    return ua_rollout.opened(context, names, ua_id=ua_id, terms=terms, limit=limit, run=run, check=check)
+    return {"names": names, "pool": _text(arguments, "pool"), "limit": _text(arguments, "limit")}
 
 
 def _terms(context: Context, arguments: dict[str, Any]) -> Terms:
@@ -96,8 +102,6 @@ def _on_guest(
     context: Context, guest: Guest, arguments: dict[str, Any], *, state: str, check: bool
 ) -> dict[str, Any]:
     ua_id, version = _text(arguments, "id"), _text(arguments, "version")
-    if state in {"active", "updated"}:
-        return _rolled_out(context, guest, arguments, check=check)
     if state == "absent":
         allowed = bool(arguments.get("allow_destroy", False))
         return deployment.absent(
