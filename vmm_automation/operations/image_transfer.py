@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,17 @@ from vmm_automation.trace import point
 
 
 def deploy_into(
-    context: Context, guest: Guest, *, session: Session, generation: Generation, definition: UaDefinition
+    context: Context,
+    guest: Guest,
+    *,
+    session: Session,
+    generation: Generation,
+    definition: UaDefinition,
+    once_read: Callable[[], None] = lambda: None,
 ) -> None:
     """Put a stored generation into the session's guest, converted to the data version of its UA version.
+
+    ``once_read`` is called when it is read and proven, before anything is sent.
 
     Raises:
         Conflict: nothing converts it.
@@ -42,6 +51,7 @@ def deploy_into(
     with _spool(context) as spool:
         tar, manifest = context.images.read(generation.archive, into=spool)
         point("image.deploy.read")
+        once_read()
         user_image.deploy(
             guest, tar=tar, manifest=manifest, ua=definition, session=session.id, converters=converters
         )

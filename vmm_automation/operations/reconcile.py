@@ -173,9 +173,8 @@ def _act(context: Context, finding: Finding) -> None:
     if finding.action is Action.NONE or finding.action in IN_GUEST:
         return
     if finding.action is Action.ABANDON:
-        with suppress(Conflict):  # it got further meanwhile
-            starting = frozenset({SessionState.STARTING})
-            abandon(context, finding.session, reason=_CUT_OFF, expected=starting)
+        with suppress(Conflict):  # it moves meanwhile
+            abandon(context, finding.session, reason=_CUT_OFF)
     elif finding.action is Action.UNDO_MOVE:
         undo(context, finding.session, reason=finding.found)
     elif finding.action is Action.END_SUSPENSION:

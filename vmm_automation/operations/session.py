@@ -31,6 +31,8 @@ from vmm_automation.state import moves, sessions
 from vmm_automation.state.store import Tx
 from vmm_automation.trace import point
 
+_IN_HAND = {SessionState.STARTING: "opened", SessionState.CLOSING: "closed"}
+
 __all__ = ["abandon", "activate", "begin_close", "find", "release", "require_port", "touch"]
 
 
@@ -114,7 +116,8 @@ def begin_close(
     ``steps`` of the document: ``capture`` (nothing was captured by this session yet), ``release``.
 
     Raises:
-        Conflict: another run closes or moves it, or (not ``discard``) its VM is off; nothing was changed.
+        Conflict: another run opens, moves or closes it, or (not ``discard``) its VM is off; nothing was
+            changed.
         NotPermitted: neither an operator nor a Watcher with *end*.
     """
     settle(context, session_id, check=check)
@@ -127,7 +130,7 @@ def begin_close(
             return {"changed": False, "session": before.to_document(), "steps": []}
         now = context.clock.now()
         moves.require_none(tx, before)  # begun since: closed now, nothing of it would be captured
-        _require_no_other_closing(context, before, now=now)
+        _require_no_other_run(context, before, now=now)
         _require_may_close(tx, context, before, now=now)
         with session_change(tx, context, session_id, action="session.close", now=now) as result:
             session = sessions.move_to(
@@ -180,14 +183,13 @@ def _require_may_close(tx: Tx, context: Context, session: Session, *, now: datet
         )
 
 
-def _require_no_other_closing(context: Context, session: Session, *, now: datetime) -> None:
+def _require_no_other_run(context: Context, session: Session, *, now: datetime) -> None:
+    doing = _IN_HAND.get(session.state)
     deadline_s = context.site.policies.claim_deadline_s
-    if session.state is not SessionState.CLOSING or is_given_up(
-        session.owner, since=session.changed_at, now=now, deadline_s=deadline_s
-    ):
+    if doing is None or is_given_up(session.owner, since=session.changed_at, now=now, deadline_s=deadline_s):
         return
     raise Conflict(
-        f"Session '{session.id}' is being closed by another run",
+        f"Session '{session.id}' is being {doing} by another run",
         hint=f"vmm session show {session.id}",
         details={"session": session.id, "owner": session.owner},
     )

@@ -6,12 +6,14 @@ before anything is removed; cleaning the VM is :mod:`vmm_automation.operations.c
 
 from __future__ import annotations
 
+from contextlib import suppress
+from functools import partial
 from typing import Any
 
-from vmm_automation.errors import Conflict
+from vmm_automation.errors import Conflict, VmmError
 from vmm_automation.model.session import Session, SessionState
 from vmm_automation.model.ua import UaDefinition
-from vmm_automation.operations import ua, user_image, user_image_hooks
+from vmm_automation.operations import ua, user_image, user_image_hooks, vm_lock
 from vmm_automation.operations.cleaning import clean
 from vmm_automation.operations.context import Context
 from vmm_automation.operations.entries import session_change
@@ -21,6 +23,8 @@ from vmm_automation.operations.session_move import require_move
 from vmm_automation.ports import Guest
 from vmm_automation.state import generations, sessions
 from vmm_automation.trace import point
+
+_REPLACING = "its data are being replaced, its UA is stopped"
 
 
 def bring_up(context: Context, guest: Guest, session_id: str) -> dict[str, Any]:
@@ -32,16 +36,17 @@ def bring_up(context: Context, guest: Guest, session_id: str) -> dict[str, Any]:
         ArtifactInvalid: the stored generation is damaged; nothing was sent.
         TaskFailed, Timeout, DiskFull, GuestUnreachable: the guest could not be brought up.
     """
-    session = _on(context, guest, session_id)
-    if session.state is not SessionState.STARTING:
-        raise _wrong_state(session, wanted="starting")
-    definition = context.site.ua(session.ua)
-    with context.store.reading() as tx:
-        newest = generations.newest(tx, user=session.user, ua=session.ua)
-    if newest:
-        deploy_into(context, guest, session=session, generation=newest, definition=definition)
-    if definition.command:
-        ua.start(guest, definition=definition, version=session.version)
+    with vm_lock.held(context, guest.name):  # who gives the session up meanwhile cleans the VM after this
+        session = _on(context, guest, session_id)
+        if session.state is not SessionState.STARTING:
+            raise _wrong_state(session, wanted="starting")
+        definition = context.site.ua(session.ua)
+        with context.store.reading() as tx:
+            newest = generations.newest(tx, user=session.user, ua=session.ua)
+        if newest:
+            deploy_into(context, guest, session=session, generation=newest, definition=definition)
+        if definition.command:
+            ua.start(guest, definition=definition, version=session.version)
     return {"changed": True, "deployed": newest.number if newest else 0}
 
 
@@ -91,19 +96,20 @@ def take_over(context: Context, guest: Guest, session_id: str) -> dict[str, Any]
         Conflict: the move was undone by another run.
         ArtifactInvalid, TaskFailed, Timeout, DiskFull, GuestUnreachable: the new VM could not be brought up.
     """
-    session, move = find(context, session_id), require_move(context, session_id)
-    if move.vm != guest.name:
-        raise Conflict(
-            f"Session '{session_id}' moves to VM '{move.vm}', not to '{guest.name}'",
-            hint=f"vmm session show {session_id}",
-            details={"session": session_id, "vm": move.vm},
-        )
-    definition = context.site.ua(session.ua)
-    with context.store.reading() as tx:
-        newest = generations.get(tx, user=session.user, ua=session.ua)
-    deploy_into(context, guest, session=session, generation=newest, definition=definition)
-    if definition.command:
-        ua.start(guest, definition=definition, version=session.version)
+    with vm_lock.held(context, guest.name):  # who undoes the move meanwhile cleans the VM after this
+        session, move = find(context, session_id), require_move(context, session_id)
+        if move.vm != guest.name:
+            raise Conflict(
+                f"Session '{session_id}' moves to VM '{move.vm}', not to '{guest.name}'",
+                hint=f"vmm session show {session_id}",
+                details={"session": session_id, "vm": move.vm},
+            )
+        definition = context.site.ua(session.ua)
+        with context.store.reading() as tx:
+            newest = generations.get(tx, user=session.user, ua=session.ua)
+        deploy_into(context, guest, session=session, generation=newest, definition=definition)
+        if definition.command:
+            ua.start(guest, definition=definition, version=session.version)
     return {"changed": True, "deployed": newest.number}
 
 
@@ -130,17 +136,12 @@ def restart(context: Context, guest: Guest, session_id: str, *, check: bool = Fa
     Raises:
         TaskFailed, Timeout, GuestUnreachable: the UA does not run; the session keeps saying so.
     """
-    session = _on(context, guest, session_id)
-    if session.state is not SessionState.ACTIVE or not session.reason or check:
-        return {"changed": bool(check and session.reason)}
-    definition = context.site.ua(session.ua)
-    if definition.command:
-        ua.start(guest, definition=definition, version=session.version)
-    with context.store.transaction() as tx:
-        now = context.clock.now()
-        with session_change(tx, context, session_id, action="session.restart", now=now) as result:
-            sessions.set_reason(tx, session_id=session_id, reason="")
-            result |= {"status": "ok"}
+    with vm_lock.held(context, guest.name):
+        session = _on(context, guest, session_id)
+        if session.state is not SessionState.ACTIVE or not session.reason or check:
+            return {"changed": bool(check and session.reason)}
+        _start_again(context, guest, session)
+        _say_of(context, session_id, reason="", action="session.restart")
     return {"changed": True}
 
 
@@ -178,20 +179,56 @@ def restore(
     Raises:
         NotFound: there is no such generation.
     """
-    session = _on(context, guest, session_id)
-    if session.state is not SessionState.ACTIVE:
-        raise _wrong_state(session, wanted="active")
+    with vm_lock.held(context, guest.name):
+        session = _on(context, guest, session_id)
+        if session.state is not SessionState.ACTIVE:
+            raise _wrong_state(session, wanted="active")
+        definition = context.site.ua(session.ua)
+        with context.store.reading() as tx:
+            wanted = generations.get(tx, user=session.user, ua=session.ua, number=number or None)
+        if check:
+            return {"changed": True, "deployed": wanted.number}
+        stop = partial(_stop_for_restore, context, guest, session)
+        try:
+            deploy_into(
+                context, guest, session=session, generation=wanted, definition=definition, once_read=stop
+            )
+        except VmmError:
+            with suppress(
+                VmmError
+            ):  # the data are as they were; if it does not run, the session's reason says so
+                _go_on(context, guest, session)
+            raise
+        _go_on(context, guest, session)
+    return {"changed": True, "deployed": wanted.number}
+
+
+def _stop_for_restore(context: Context, guest: Guest, session: Session) -> None:
+    """Noted first: should this run be killed, reconciling starts the UA again."""
+    if context.site.ua(session.ua).command:
+        _say_of(context, session.id, reason=_REPLACING, action="session.replace")
+        ua.stop(guest, ua=session.ua)
+
+
+def _go_on(context: Context, guest: Guest, session: Session) -> None:
+    if find(context, session.id).reason == _REPLACING:
+        _start_again(context, guest, session)
+        _say_of(context, session.id, reason="", action="session.go_on")
+
+
+def _start_again(context: Context, guest: Guest, session: Session) -> None:
     definition = context.site.ua(session.ua)
-    with context.store.reading() as tx:
-        wanted = generations.get(tx, user=session.user, ua=session.ua, number=number or None)
-    if check:
-        return {"changed": True, "deployed": wanted.number}
-    if definition.command:
-        ua.stop(guest, ua=definition.id)
-    deploy_into(context, guest, session=session, generation=wanted, definition=definition)
     if definition.command:
         ua.start(guest, definition=definition, version=session.version)
-    return {"changed": True, "deployed": wanted.number}
+
+
+def _say_of(context: Context, session_id: str, *, reason: str, action: str) -> None:
+    """Set the reason for which an active session cannot be used, or take it away."""
+    with context.store.transaction() as tx:
+        now = context.clock.now()
+        with session_change(tx, context, session_id, action=action, now=now) as result:
+            sessions.set_reason(tx, session_id=session_id, reason=reason)
+            result |= {"status": "ok"}
 
 
 def _stop_for_capture(context: Context, guest: Guest, definition: UaDefinition) -> None:
