@@ -16,6 +16,8 @@ from vmm_automation.state import pools, vms
 from vmm_automation.state.pools import Phase
 from vmm_automation.trace import point
 
+#: why a VM is left alone that something else was to be done with
+TAKEN = "in a session or a rollout"
 _NAMING_ATTEMPTS = 8
 
 
@@ -152,7 +154,7 @@ class PoolRun:
                 kept = pools.reserve(tx, vm=vm, reason=reason, now=now, only_clean=only_clean)
                 if kept and phase:
                     pools.move_to(tx, vm=vm, phase=phase, now=now)
-                result |= {"vm": vm, "status": "ok" if kept else "in a session"}
+                result |= {"vm": vm, "status": "ok" if kept else TAKEN}
         if not kept:
             self._skipped.add(vm)
         return kept
