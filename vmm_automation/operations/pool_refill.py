@@ -185,6 +185,8 @@ def settled(
         if ours:
             try:
                 changed = _settle(context, name, hands=hands or VmHands(context)) or changed
+            except VmmError as error:
+                failures.setdefault(name, error)
             finally:
                 end(context, name, run=owner)
             failed = told.get("pools", {}).get(name, {}).get("failed", {})

@@ -1,0 +1,32 @@
+"""What a refill cannot do is told, holds up nothing else, and leaves no VM that nobody knows of."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.programs.pool_world import PoolWorld
+from tests.programs.test_ua_lifecycle import context
+from vmm_automation.errors import NotFound
+from vmm_automation.operations.context import Context
+from vmm_automation.state import pools
+
+__all__ = ["context"]
+
+
+@pytest.fixture
+def world(context: Context, tmp_path: Path) -> PoolWorld:
+    return PoolWorld(context, tmp_path)
+
+
+def test_pool_that_is_wrong_holds_up_no_other(world: PoolWorld) -> None:
+    """Its definition cannot be read; the others are filled to the end, and nobody is left holding any."""
+    world.define(ready=1, parked=1)
+    (world.context.site.directory / "pools" / "a.yml").write_text("profile: no-such\nua: demo\nready: 1\n")
+    world.read_again()
+    with pytest.raises(NotFound, match="no-such"):
+        world.refill()
+    assert world.counts() == {"ready": 1, "parked": 1}
+    with world.context.store.reading() as tx:
+        assert {pools.get(tx, pool=name).owner for name in ("a", "p")} == {""}
