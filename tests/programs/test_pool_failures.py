@@ -8,7 +8,7 @@ import pytest
 
 from tests.programs.pool_world import PoolWorld
 from tests.programs.test_ua_lifecycle import context
-from vmm_automation.errors import NotFound
+from vmm_automation.errors import NotFound, TaskFailed
 from vmm_automation.operations.context import Context
 from vmm_automation.state import pools
 
@@ -30,3 +30,14 @@ def test_pool_that_is_wrong_holds_up_no_other(world: PoolWorld) -> None:
     assert world.counts() == {"ready": 1, "parked": 1}
     with world.context.store.reading() as tx:
         assert {pools.get(tx, pool=name).owner for name in ("a", "p")} == {""}
+
+
+def test_vm_that_could_not_be_made_nor_removed_stays_a_member(world: PoolWorld) -> None:
+    """Else nobody would ever remove it; the next refill does, or goes on with it."""
+    world.define(ready=2, parallel_creates=1)
+    world.fake.broken, world.fake.leaves_broken = 1, True
+    with pytest.raises(TaskFailed, match="burns"):
+        world.refill()
+    assert sorted(world.fake.there) == world.names()
+    world.refill()
+    assert (world.counts(), sorted(world.fake.there)) == ({"ready": 2}, world.names())

@@ -116,10 +116,11 @@ class PoolRun:
             point("pool.create.recorded")
             failures = self.hands.create(names, profile=definition.profile)
             point("pool.create.created")
-            for vm in names:
-                if vm in failures:
+            there = {each.name for each in self.context.hypervisor.vms()} if failures else set()
+            for vm, failure in failures.items():
+                if vm not in there:  # else the next run finishes or removes it
                     self._forget(vm)
-                    self._fail(vm, failures[vm])
+                self._fail(vm, failure)
             self.made += [vm for vm in names if vm not in failures]
             with self.context.store.reading() as tx:
                 if pools.get(tx, pool=self.pool).failures >= definition.failures_before_stop:
