@@ -9,8 +9,10 @@ import pytest
 from tests.programs.pool_world import PoolWorld
 from tests.programs.test_ua_lifecycle import context
 from vmm_automation.errors import NotFound, TaskFailed
+from vmm_automation.operations import pool
 from vmm_automation.operations.context import Context
 from vmm_automation.state import pools
+from vmm_automation.state.pools import Drain
 
 __all__ = ["context"]
 
@@ -41,3 +43,16 @@ def test_vm_that_could_not_be_made_nor_removed_stays_a_member(world: PoolWorld) 
     assert sorted(world.fake.there) == world.names()
     world.refill()
     assert (world.counts(), sorted(world.fake.there)) == ({"ready": 2}, world.names())
+
+
+def test_vm_that_could_not_be_deleted_is_told(world: PoolWorld) -> None:
+    """The others are deleted; the failure says why, and what to do. What a session took is no failure."""
+    world.define(ready=3)
+    world.refill()
+    stuck, taken, gone = world.names()
+    world.fake.stuck = stuck
+    world.fake.looked = lambda: world.claim(taken)
+    with pytest.raises(TaskFailed, match=f"VM '{stuck}' stays") as raised:
+        pool.drained(world.context, "p", drain=Drain.DELETE, allow_destroy=True, hands=world.fake)
+    assert raised.value.hint == "vmm pool refill p"
+    assert (raised.value.details["deleted"], sorted(world.fake.there)) == ([gone], sorted([stuck, taken]))

@@ -23,7 +23,7 @@ _NAMING_ATTEMPTS = 8
 
 @dataclass
 class PoolRun:
-    """One run for one pool; ``made``, ``failed`` and ``prepare`` tell what became of which VM."""
+    """One run for one pool; ``made``, ``failed``, ``skipped``, ``prepare`` tell what became of which VM."""
 
     context: Context
     found: FoundPool
@@ -31,7 +31,7 @@ class PoolRun:
     planned: Plan
     made: list[str] = field(default_factory=list)
     failed: dict[str, VmmError] = field(default_factory=dict)
-    _skipped: set[str] = field(default_factory=set)
+    skipped: set[str] = field(default_factory=set)
 
     @property
     def pool(self) -> str:
@@ -42,7 +42,7 @@ class PoolRun:
     def prepare(self) -> list[str]:
         """The VMs whose guests lack something: those there were, and those that were made."""
         known = [step.vm for step in self.planned.of(Act.PREPARE)]
-        return [vm for vm in [*known, *self.made] if vm not in self.failed and vm not in self._skipped]
+        return [vm for vm in [*known, *self.made] if vm not in self.failed and vm not in self.skipped]
 
     def act(self) -> None:
         """All but what follows the work in the guests."""
@@ -157,7 +157,7 @@ class PoolRun:
                     pools.move_to(tx, vm=vm, phase=phase, now=now)
                 result |= {"vm": vm, "status": "ok" if kept else TAKEN}
         if not kept:
-            self._skipped.add(vm)
+            self.skipped.add(vm)
         return kept
 
     def _give_back(self, vm: str, *, action: str) -> None:

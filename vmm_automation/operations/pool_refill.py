@@ -105,6 +105,7 @@ def refill_one(
         "waiting": list(planned.waiting),
         "made": working.made,
         "failed": {vm: failure.message for vm, failure in working.failed.items()},
+        "skipped": sorted(working.skipped),
         "prepare": working.prepare,
     }
 
