@@ -17,13 +17,13 @@ from vmm_automation.adapters.ssh import forget_connection, wait_until_ready
 from vmm_automation.errors import Conflict, PortTaken, TaskFailed
 from vmm_automation.model.session import SessionState
 from vmm_automation.model.vm import VmCondition, VmState
-from vmm_automation.operations import clean_snapshot, deployment, ua, ua_notes, user_image, vm_lock
+from vmm_automation.operations import clean_snapshot, deployment, ua, user_image, vm_lock
 from vmm_automation.operations.context import Context
 from vmm_automation.operations.entries import vm_change
 from vmm_automation.operations.vm_work import Work, start
 from vmm_automation.ports import Guest
 from vmm_automation.site import Cleanliness
-from vmm_automation.state import ledger, pools, sessions, vms
+from vmm_automation.state import pools, sessions, vms
 from vmm_automation.state.store import Snapshot
 from vmm_automation.trace import point
 
@@ -191,10 +191,4 @@ def _rebuild(context: Context, guest: Guest) -> None:
     point("vm.clean.renewed")
     start(work)
     point("vm.clean.started")
-    with context.store.reading() as tx:
-        wanted = ledger.active_versions(tx).get(guest.name, {})
-    for ua_id, version in sorted(wanted.items()):
-        definition = context.site.ua(ua_id)
-        bundle = deployment.bundle_for(context, definition, definition.version(version), guest=guest)
-        ua.install(guest, definition=definition, version=definition.version(version), bundle=bundle)
-        ua_notes.active(context, guest, ua_id=ua_id, version=version, digest=bundle.digest)
+    deployment.renewed(context, guest)
