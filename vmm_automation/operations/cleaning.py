@@ -60,14 +60,12 @@ def clean(context: Context, guest: Guest, *, reserved: bool = False, check: bool
         Conflict: a session is using the VM, or its pool works on it.
         TaskFailed, Timeout, GuestUnreachable: it could not be proven; the VM stays dirty.
     """
-    with context.store.reading() as tx:
-        _require_nobody(tx, guest.name, reserved=reserved)
+    if _is_clean(context, guest.name, reserved=reserved):
+        return {"changed": False, "cleaned": guest.name}
     if check:
         return _plan(context, guest)
     with vm_lock.held(context, guest.name):
-        with context.store.reading() as tx:
-            present = _require_nobody(tx, guest.name, reserved=reserved)
-        if present is VmCondition.CLEAN:  # while this run waited
+        if _is_clean(context, guest.name, reserved=reserved):  # while this run waited
             return {"changed": False, "cleaned": guest.name}
         way = _say(context, guest, _way(context, guest.name))
         if way.how is Cleanliness.SNAPSHOT:
@@ -87,7 +85,13 @@ def clean(context: Context, guest: Guest, *, reserved: bool = False, check: bool
     return {"changed": True, "cleaned": guest.name, **_said(way)}
 
 
-def _require_nobody(tx: Snapshot, vm: str, *, reserved: bool) -> VmCondition:
+def _is_clean(context: Context, vm: str, *, reserved: bool) -> bool:
+    with context.store.reading() as tx:
+        _require_nobody(tx, vm, reserved=reserved)
+        return vms.condition(tx, vm=vm) is VmCondition.CLEAN
+
+
+def _require_nobody(tx: Snapshot, vm: str, *, reserved: bool) -> None:
     working = pools.reserved(tx).get(vm)
     live = sessions.live_on_vm(tx, vm=vm)
     if working and not reserved:
@@ -102,7 +106,6 @@ def _require_nobody(tx: Snapshot, vm: str, *, reserved: bool) -> VmCondition:
             hint=f"vmm session close {live.id}",
             details={"vm": vm, "session": live.id},
         )
-    return vms.condition(tx, vm=vm)
 
 
 def _way(context: Context, vm: str) -> _Way:
