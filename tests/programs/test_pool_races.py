@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,7 @@ from vmm_automation.operations.reconcile import reconcile
 from vmm_automation.operations.vm_facts import facts
 from vmm_automation.operations.vm_work import Work
 from vmm_automation.ports import GuestResult
-from vmm_automation.state import ledger, pools, vms
+from vmm_automation.state import holds, ledger, pools, vms
 from vmm_automation.state.sessions import SeatTaken
 
 __all__ = ["context"]
@@ -78,6 +79,26 @@ def test_guest_of_a_vm_that_a_session_took_meanwhile_is_left_alone(world: PoolWo
     working.act()
     assert working.prepare == []
     assert str(world.fake.there[step.vm].state) == "parked"
+
+
+def test_vm_that_a_rollout_works_on_is_left_alone_until_that_is_done(world: PoolWorld) -> None:
+    """It is not deleted or switched off under the rollout's hands, and that is no failure of the pool."""
+    world.define(ready=3)
+    world.refill()
+    pool.scaled(world.context, "p", ready=1, cold=1)
+    held = [step["vm"] for step in world.show()["steps"]]
+    with world.context.store.transaction() as tx:
+        until = world.context.clock.now() + timedelta(hours=1)
+        for vm in held:
+            holds.hold(tx, vm=vm, reason="UA 'x' is rolled out to it", until=until)
+    before = list(world.fake.calls)
+    world.refill()
+    assert (world.fake.calls, world.counts()) == (before, {"ready": 3})
+    with world.context.store.transaction() as tx:
+        for vm in held:
+            holds.release(tx, vm=vm, reason="UA 'x' is rolled out to it")
+    world.refill()
+    assert world.counts() == {"ready": 1, "cold": 1}
 
 
 def test_vm_that_a_session_came_to_and_left_meanwhile_is_not_called_clean(world: PoolWorld) -> None:

@@ -206,7 +206,8 @@ def test_vm_in_use_or_clean_is_not_touched(context: Context, guest: SaidGuest, v
     end_session(context)
     with context.store.transaction() as tx:
         vms.mark_clean(tx, vm="vm-1", now=context.clock.now())
-    assert not cleaning.clean(context, guest)["changed"]
+    for check in (True, False):
+        assert cleaning.clean(context, guest, check=check) == {"changed": False, "cleaned": "vm-1"}
     assert (guest.scripts, vm.went_back) == ([], [])
 
 

@@ -17,13 +17,13 @@ from vmm_automation.adapters.ssh import forget_connection, wait_until_ready
 from vmm_automation.errors import Conflict, PortTaken, TaskFailed
 from vmm_automation.model.session import SessionState
 from vmm_automation.model.vm import VmCondition, VmState
-from vmm_automation.operations import clean_snapshot, deployment, ua, ua_notes, user_image, vm_lock
+from vmm_automation.operations import clean_snapshot, deployment, ua, user_image, vm_lock
 from vmm_automation.operations.context import Context
 from vmm_automation.operations.entries import vm_change
 from vmm_automation.operations.vm_work import Work, start
 from vmm_automation.ports import Guest
 from vmm_automation.site import Cleanliness
-from vmm_automation.state import ledger, pools, sessions, vms
+from vmm_automation.state import pools, sessions, vms
 from vmm_automation.state.store import Snapshot
 from vmm_automation.trace import point
 
@@ -60,14 +60,12 @@ def clean(context: Context, guest: Guest, *, reserved: bool = False, check: bool
         Conflict: a session is using the VM, or its pool works on it.
         TaskFailed, Timeout, GuestUnreachable: it could not be proven; the VM stays dirty.
     """
-    with context.store.reading() as tx:
-        _require_nobody(tx, guest.name, reserved=reserved)
+    if _is_clean(context, guest.name, reserved=reserved):
+        return {"changed": False, "cleaned": guest.name}
     if check:
         return _plan(context, guest)
     with vm_lock.held(context, guest.name):
-        with context.store.reading() as tx:
-            present = _require_nobody(tx, guest.name, reserved=reserved)
-        if present is VmCondition.CLEAN:  # while this run waited
+        if _is_clean(context, guest.name, reserved=reserved):  # while this run waited
             return {"changed": False, "cleaned": guest.name}
         way = _say(context, guest, _way(context, guest.name))
         if way.how is Cleanliness.SNAPSHOT:
@@ -87,7 +85,13 @@ def clean(context: Context, guest: Guest, *, reserved: bool = False, check: bool
     return {"changed": True, "cleaned": guest.name, **_said(way)}
 
 
-def _require_nobody(tx: Snapshot, vm: str, *, reserved: bool) -> VmCondition:
+def _is_clean(context: Context, vm: str, *, reserved: bool) -> bool:
+    with context.store.reading() as tx:
+        _require_nobody(tx, vm, reserved=reserved)
+        return vms.condition(tx, vm=vm) is VmCondition.CLEAN
+
+
+def _require_nobody(tx: Snapshot, vm: str, *, reserved: bool) -> None:
     working = pools.reserved(tx).get(vm)
     live = sessions.live_on_vm(tx, vm=vm)
     if working and not reserved:
@@ -102,7 +106,6 @@ def _require_nobody(tx: Snapshot, vm: str, *, reserved: bool) -> VmCondition:
             hint=f"vmm session close {live.id}",
             details={"vm": vm, "session": live.id},
         )
-    return vms.condition(tx, vm=vm)
 
 
 def _way(context: Context, vm: str) -> _Way:
@@ -191,10 +194,4 @@ def _rebuild(context: Context, guest: Guest) -> None:
     point("vm.clean.renewed")
     start(work)
     point("vm.clean.started")
-    with context.store.reading() as tx:
-        wanted = ledger.active_versions(tx).get(guest.name, {})
-    for ua_id, version in sorted(wanted.items()):
-        definition = context.site.ua(ua_id)
-        bundle = deployment.bundle_for(context, definition, definition.version(version), guest=guest)
-        ua.install(guest, definition=definition, version=definition.version(version), bundle=bundle)
-        ua_notes.active(context, guest, ua_id=ua_id, version=version, digest=bundle.digest)
+    deployment.renewed(context, guest)

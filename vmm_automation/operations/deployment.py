@@ -168,6 +168,30 @@ def restored(context: Context, guest: Guest, *, check: bool = False) -> dict[str
     return {"changed": changed, "vms": {guest.name: {"restored": wanted}}}
 
 
+def renewed(context: Context, guest: Guest) -> None:
+    """The same on a disk that was just made anew, whose session is about to end on it."""
+    with context.store.reading() as tx:
+        wanted = ledger.active_versions(tx).get(guest.name, {})
+    for ua_id, version in sorted(wanted.items()):
+        definition = context.site.ua(ua_id)
+        _renew(context, guest, definition, definition.version(version))
+
+
+def _renew(context: Context, guest: Guest, definition: UaDefinition, version: UaVersion) -> None:
+    bundle = bundle_for(context, definition, version, guest=guest)
+    with_role(
+        context,
+        guest,
+        definition=definition,
+        version=version,
+        install=lambda only: ua.install(
+            guest, definition=definition, version=version, bundle=bundle, check=only
+        ),
+        check=False,
+    )
+    ua_notes.active(context, guest, ua_id=definition.id, version=version.version, digest=bundle.digest)
+
+
 def bundle_for(
     context: Context, definition: UaDefinition, version: UaVersion, *, guest: Guest | None = None
 ) -> Bundle:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from vmm_automation.errors import UsageError
+from vmm_automation.errors import TaskFailed, UsageError
 from vmm_automation.model.pool import Levels, PoolDefinition, Warmth
 from vmm_automation.operations.context import Context
 from vmm_automation.operations.entries import pool_change
@@ -85,6 +85,7 @@ def drained(
         NotFound, SiteInvalid: the pool is not there or is wrong.
         UsageError: VMs are to be deleted, and that was not allowed.
         LockHeld: another run refills it, so that nothing is deleted; it is drained nevertheless.
+        TaskFailed: VMs could not be deleted; the next refill tries again.
     """
     context.site.pool(name)
     if drain is Drain.DELETE and not allow_destroy:
@@ -107,10 +108,19 @@ def drained(
 
 
 def _deleted(context: Context, name: str, *, run: str, check: bool, hands: PoolHands | None) -> list[str]:
-    """Delete what no session holds; a dry run tells what it would be."""
+    """Delete what no session or rollout has; a dry run tells what it would be."""
     try:
         done = refill_one(context, name, drain=Drain.DELETE, run=run, check=check, hands=hands)
     finally:
         if not check:
             end(context, name, run=run)
-    return [step["vm"] for step in done["steps"] if step["vm"] not in done["failed"]]
+    left = {*done["failed"], *done["skipped"]}
+    deleted = [step["vm"] for step in done["steps"] if step["vm"] not in left]
+    if done["failed"]:
+        names, first = ", ".join(done["failed"]), next(iter(done["failed"].values()))
+        raise TaskFailed(
+            f"Cannot delete VMs of pool '{name}' ({names}): {first}",
+            hint=f"vmm pool refill {name}",
+            details={"pool": name, "deleted": deleted, "vms": done["failed"]},
+        )
+    return deleted

@@ -16,12 +16,14 @@ from vmm_automation.state import pools, vms
 from vmm_automation.state.pools import Phase
 from vmm_automation.trace import point
 
+#: why a VM is left alone that something else was to be done with
+TAKEN = "in a session or a rollout"
 _NAMING_ATTEMPTS = 8
 
 
 @dataclass
 class PoolRun:
-    """One run for one pool; ``made``, ``failed`` and ``prepare`` tell what became of which VM."""
+    """One run for one pool; ``made``, ``failed``, ``skipped``, ``prepare`` tell what became of which VM."""
 
     context: Context
     found: FoundPool
@@ -29,7 +31,7 @@ class PoolRun:
     planned: Plan
     made: list[str] = field(default_factory=list)
     failed: dict[str, VmmError] = field(default_factory=dict)
-    _skipped: set[str] = field(default_factory=set)
+    skipped: set[str] = field(default_factory=set)
 
     @property
     def pool(self) -> str:
@@ -40,7 +42,7 @@ class PoolRun:
     def prepare(self) -> list[str]:
         """The VMs whose guests lack something: those there were, and those that were made."""
         known = [step.vm for step in self.planned.of(Act.PREPARE)]
-        return [vm for vm in [*known, *self.made] if vm not in self.failed and vm not in self._skipped]
+        return [vm for vm in [*known, *self.made] if vm not in self.failed and vm not in self.skipped]
 
     def act(self) -> None:
         """All but what follows the work in the guests."""
@@ -114,10 +116,11 @@ class PoolRun:
             point("pool.create.recorded")
             failures = self.hands.create(names, profile=definition.profile)
             point("pool.create.created")
-            for vm in names:
-                if vm in failures:
+            there = {each.name for each in self.context.hypervisor.vms()} if failures else set()
+            for vm, failure in failures.items():
+                if vm not in there:  # else the next run finishes or removes it
                     self._forget(vm)
-                    self._fail(vm, failures[vm])
+                self._fail(vm, failure)
             self.made += [vm for vm in names if vm not in failures]
             with self.context.store.reading() as tx:
                 if pools.get(tx, pool=self.pool).failures >= definition.failures_before_stop:
@@ -152,9 +155,9 @@ class PoolRun:
                 kept = pools.reserve(tx, vm=vm, reason=reason, now=now, only_clean=only_clean)
                 if kept and phase:
                     pools.move_to(tx, vm=vm, phase=phase, now=now)
-                result |= {"vm": vm, "status": "ok" if kept else "in a session"}
+                result |= {"vm": vm, "status": "ok" if kept else TAKEN}
         if not kept:
-            self._skipped.add(vm)
+            self.skipped.add(vm)
         return kept
 
     def _give_back(self, vm: str, *, action: str) -> None:

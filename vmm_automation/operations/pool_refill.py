@@ -27,7 +27,7 @@ from vmm_automation.operations import cleaning, deployment, vm_lock
 from vmm_automation.operations.context import Context
 from vmm_automation.operations.entries import pool_change
 from vmm_automation.operations.ownership import is_given_up, run_token
-from vmm_automation.operations.pool_acts import PoolRun
+from vmm_automation.operations.pool_acts import TAKEN, PoolRun
 from vmm_automation.operations.pool_found import FoundPool, find, note_failure
 from vmm_automation.operations.pool_hands import VmHands
 from vmm_automation.operations.pool_plan import Act, plan
@@ -105,6 +105,7 @@ def refill_one(
         "waiting": list(planned.waiting),
         "made": working.made,
         "failed": {vm: failure.message for vm, failure in working.failed.items()},
+        "skipped": sorted(working.skipped),
         "prepare": working.prepare,
     }
 
@@ -123,9 +124,9 @@ def installed(context: Context, guest: Guest, *, check: bool = False) -> dict[st
         was_clean = vms.condition(tx, vm=guest.name) is VmCondition.CLEAN
         with pool_change(tx, context, pool, action="install", now=now) as result:
             kept = pools.reserve(tx, vm=guest.name, reason=f"pool '{pool}': install", now=now)
-            result |= {"vm": guest.name, "status": "ok" if kept else "in a session"}
+            result |= {"vm": guest.name, "status": "ok" if kept else TAKEN}
     if not kept:
-        return {"changed": False, "vms": {guest.name: {"action": "none", "reason": "in a session"}}}
+        return {"changed": False, "vms": {guest.name: {"action": "none", "reason": TAKEN}}}
     point("pool.install.reserved")
     try:
         with vm_lock.held(context, guest.name):
@@ -185,6 +186,8 @@ def settled(
         if ours:
             try:
                 changed = _settle(context, name, hands=hands or VmHands(context)) or changed
+            except VmmError as error:
+                failures.setdefault(name, error)
             finally:
                 end(context, name, run=owner)
             failed = told.get("pools", {}).get(name, {}).get("failed", {})

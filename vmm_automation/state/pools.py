@@ -14,7 +14,7 @@ from typing import Any
 from vmm_automation.model.pool import Levels
 from vmm_automation.model.times import to_text
 from vmm_automation.model.vm import VmCondition
-from vmm_automation.state import session_rows, vms
+from vmm_automation.state import holds, session_rows, vms
 from vmm_automation.state.store import Snapshot, Tx
 
 
@@ -155,12 +155,12 @@ def forget(tx: Tx, *, vm: str) -> None:
 
 
 def reserve(tx: Tx, *, vm: str, reason: str, now: datetime, only_clean: bool = False) -> bool:
-    """Keep a VM from being claimed while it is worked on; False if a session holds it, or it is not clean.
+    """Keep a VM from being claimed while it is worked on; False if a session or a rollout has it.
 
-    It is dirty, and whoever proves VMs clean leaves it alone (:func:`reserved`). If the work is cut off it
-    stays so, until another refill proves it clean.
+    With ``only_clean`` also if it is dirty. Reserved it is dirty; whoever proves VMs clean leaves it alone
+    (:func:`reserved`). If the work is cut off it stays so, until another refill proves it clean.
     """
-    if session_rows.live_on_vm(tx, vm=vm):
+    if session_rows.live_on_vm(tx, vm=vm) or holds.reason(tx, vm=vm, now=now):
         return False
     if only_clean and vms.condition(tx, vm=vm) is not VmCondition.CLEAN:
         return False
