@@ -104,7 +104,8 @@ def test_install_cut_off_anywhere_is_finished_and_removal_leaves_nothing(
     else:
         planned = ua.install(guest, **parts, check=True)
         assert ua.install(guest, **parts)["actions"] == planned["actions"]
-    ua.install(guest, **parts)
+    planned = ua.install(guest, **parts, check=True)
+    assert ua.install(guest, **parts)["actions"] == planned["actions"]
     assert ua.install(guest, **parts)["changed"] is False
     if make is not app_image:
         assert "tool 1.5" in "\n".join([*guest.packages, rpm_database(guest)])

@@ -135,6 +135,13 @@ activate() {
 }
 """
 
+ASK = """
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+installed=$scratch/installed
+list_packages >"$installed"
+"""
+
 INSTALL = """
 forget_trial
 line_of "$target/.vmm-digest"

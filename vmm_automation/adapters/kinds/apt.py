@@ -9,16 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from vmm_automation.adapters.bundle_members import PACKAGES_FILE, Member
+from vmm_automation.adapters.bundle_members import PACKAGES_FILE, WANTED_FILE, Member
 from vmm_automation.adapters.kinds import Fetching, Kind
 from vmm_automation.model.ua import UaVersion
 
-#: what the definition asks for, a word each, as apt takes it
-_WANTED = ".vmm-wanted"
-_INSTALL = """\
-say step packages
-list_packages >"$installed"
-
+_ASK = """\
 # What the installation would bring to a guest with the package list $1: "name version" in a line each, and
 # "name version was" of what it would replace.
 ask_apt() {
@@ -27,7 +22,23 @@ ask_apt() {
     awk '/^Inst / { was = $3 ~ /^\\[/ ? $3 : ""; new = was ? $4 : $3; sub(/^\\(/, "", new)
         print $2, new, was }' "$installed.apt"
 }
-
+"""
+_WOULD_INSTALL = (
+    _ASK
+    + """\
+would_install() {
+    ask_apt "$dpkg_status" >"$installed.new" 2>/dev/null || return 0  # the lists would be fetched first
+    [ -s "$installed.new" ]
+}
+"""
+)
+_INSTALL = (
+    """\
+say step packages
+list_packages >"$installed"
+"""
+    + _ASK
+    + """\
 if ! ask_apt "$dpkg_status" >"$installed.new" 2>/dev/null; then
     say step sources
     apt-get update >&2
@@ -56,6 +67,7 @@ if [ -s "$installed.new" ]; then
 fi
 rm -f "$installed" "$installed".*
 """
+)
 
 
 def _fetch(version: UaVersion, fetching: Fetching) -> tuple[Path, ...]:
@@ -66,8 +78,14 @@ def _fetch(version: UaVersion, fetching: Fetching) -> tuple[Path, ...]:
 def _members(version: UaVersion, files: Sequence[Path]) -> Iterator[Member]:
     del files
     names = sorted(package.partition("=")[0] for package in version.packages)
-    yield Member(_WANTED, "".join(f"{package}\n" for package in version.packages).encode())
+    yield Member(WANTED_FILE, "".join(f"{package}\n" for package in version.packages).encode())
     yield Member(PACKAGES_FILE, "".join(f"{name} wanted\n" for name in names).encode())
 
 
-KIND = Kind(fetch=_fetch, members=_members, hooks={"install": _INSTALL}, activation=("install_packages",))
+KIND = Kind(
+    fetch=_fetch,
+    members=_members,
+    hooks={"install": _INSTALL},
+    activation=("install_packages",),
+    would_install=_WOULD_INSTALL,
+)
