@@ -41,23 +41,29 @@ for word in "$@"; do
     esac
 done
 """
-# 'shared' is what every package of the guest's own sources needs; 'greedy' wants another libc6.
+# 'shared' is what every package of the guest's own sources needs; 'greedy' wants another libc6. A package
+# list other than the guest's own is one from before all deliveries.
 _APT = """#!/bin/sh
 db=@ROOT@/var/lib/dpkg/installed
 echo "$*" >>@ROOT@/state/apt.log
 for word in "$@"; do
     case $word in
         --simulate) simulate=yes ;;
+        --option=*/var/lib/dpkg/status) ;;
+        --option=*) db=/dev/null ;;
         update) : >@ROOT@/state/lists; exit 0 ;;
         --*) ;;
         install) [ -e @ROOT@/state/lists ] || { echo 'Unable to locate package' >&2; exit 100; } ;;
-        *) name=${word%%=*}
+        *) name=${word%%=*} version=1.5
+            [ "$name" = "$word" ] || version=${word#*=}
             [ "$name" != greedy ] || echo 'Inst libc6 [2.36] (2.40 Debian:13/stable [amd64])'
-            for each in "$name 1.5" "shared 1.5"; do
-                grep -q "^${each% *} " "$db" && continue
+            for each in "$name $version" "shared 1.5"; do
+                was=$(sed -n "s/^${each% *} \\([^ ]*\\) .*/\\1/p" "$db")
+                [ "$was" != "${each#* }" ] || continue
                 if [ "$simulate" ]; then
-                    echo "Inst ${each% *} (${each#* } Debian:12/stable [amd64])"
+                    echo "Inst ${each% *} ${was:+[$was] }(${each#* } Debian:12/stable [amd64])"
                 else
+                    sed -i "/^${each% *} /d" "$db"
                     echo "$each installed" >>"$db"
                 fi
             done ;;

@@ -13,6 +13,7 @@ import pytest
 from tests.programs.sandbox_guest import SandboxGuest
 from vmm_automation.adapters.bundles import Bundle, build_bundle
 from vmm_automation.adapters.cached_files import sha256_of
+from vmm_automation.adapters.kinds import kind_of
 from vmm_automation.errors import ArtifactInvalid, Conflict, DiskFull, NotFound, TaskFailed
 from vmm_automation.model.ua import UaDefinition, UaVersion
 from vmm_automation.operations import ua, ua_scripts
@@ -111,8 +112,8 @@ def test_changed_definition_is_delivered_again(guest: SandboxGuest, files: Path)
 def test_install_killed_at_any_step_is_finished_by_the_next_run(
     guest: SandboxGuest, files: Path, step: str
 ) -> None:
-    """Killed at the beginning of any step, an installation is completed by the next and can be removed
-    without a trace.
+    """Killed at the beginning of any step, an installation is completed by the next as its plan says, and can
+    be removed without a trace.
     """
     clean, packages = guest.tree(), guest.packages
     definition = replace(DEFINITION, versions=(D1,))
@@ -121,7 +122,9 @@ def test_install_killed_at_any_step_is_finished_by_the_next_run(
     with pytest.raises(TaskFailed) as killed:
         ua.install(guest, definition=definition, version=D1, bundle=bundle)
     assert (killed.value.details["status"], killed.value.details["step"]) == (-9, step)
-    ua.install(guest, definition=definition, version=D1, bundle=bundle)
+    planned = ua.install(guest, definition=definition, version=D1, bundle=bundle, check=True)
+    done = ua.install(guest, definition=definition, version=D1, bundle=bundle)
+    assert done["actions"] == planned["actions"]
     assert ua.install(guest, definition=definition, version=D1, bundle=bundle)["changed"] is False
     assert "tool 1.5 installed" in guest.packages
     assert "daemon-reload" in (guest.root / "state/systemctl.log").read_text()
@@ -183,6 +186,23 @@ def test_remove_of_all_versions_is_planned_as_it_is_done(guest: SandboxGuest, fi
     planned = ua.remove(guest, ua="demo", check=True)["actions"]
     assert planned == ["remove 1.0", "remove_unit", "remove 2.0", "remove_unfinished"]
     assert ua.remove(guest, ua="demo")["actions"] == planned
+
+
+def test_packages_that_are_there_are_not_planned(guest: SandboxGuest, files: Path) -> None:
+    """Neither with a definition that changed, nor at a switch between versions that need the same."""
+    second = replace(D1, version="2.0")
+    definition = replace(DEFINITION, versions=(D1, second))
+    ua.install(guest, definition=definition, version=D1, bundle=deb_bundle(files, definition, "tool"))
+    changed = replace(definition, files={"demo.conf": "x=2\n"})
+    parts: dict[str, Any] = {"definition": changed, "bundle": deb_bundle(files, changed, "tool")}
+    before = guest.tree()
+    for version, actions in ((D1, ["deliver"]), (second, ["deliver", "switch"])):
+        assert ua.install(guest, **parts, version=version, check=True)["actions"] == actions
+        assert guest.tree() == before
+        assert ua.install(guest, **parts, version=version)["actions"] == actions
+        before = guest.tree()
+    assert ua.activate(guest, definition=changed, version="1.0", check=True)["actions"] == ["switch"]
+    assert ua.activate(guest, definition=changed, version="1.0")["actions"] == ["switch"]
 
 
 def test_remove_while_running_is_refused(guest: SandboxGuest, files: Path) -> None:
@@ -275,6 +295,13 @@ def test_every_script_is_posix_shell() -> None:
         ua_scripts.start_script("a", version="1", **waiting),
         ua_scripts.stop_script("a"),
         ua_scripts.remove_script("a", versions=["1", "2"]),
+        *(
+            ua_scripts.packages_script(
+                "a", version="1", would_install=kind_of(kind).would_install, notes=notes
+            )
+            for kind in ("apt", "deb", "rpm")
+            for notes in ({}, {".vmm-packages": "it's 1\n"})
+        ),
     ]
     for script in scripts:
         done = subprocess.run(["sh", "-n"], input=script.encode(), capture_output=True, check=False)

@@ -29,7 +29,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from vmm_automation.adapters.bundle_members import Member, safe_name
+from vmm_automation.adapters.bundle_members import PACKAGES_FILE, WANTED_FILE, Member, safe_name
 from vmm_automation.adapters.cached_files import no_space, sha256_of
 from vmm_automation.adapters.kinds import kind_of
 from vmm_automation.adapters.ua_unit import fill_placeholders, render_unit
@@ -43,6 +43,7 @@ _CHUNK = 1 << 20
 #: 1980-01-01: old enough to be nobody's, and no tar calls it implausible
 _MTIME = 315532800
 UNIT_FILE = ".vmm-unit"
+_NOTES = (PACKAGES_FILE, WANTED_FILE)
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
@@ -89,6 +90,15 @@ def build_bundle(
         path = directory / f"{digest}.tar.gz"
         unit_sha256 = hashlib.sha256(unit.encode()).hexdigest() if unit else ""
         return Bundle(path, digest, path.stat().st_size, unpacked_size, unit_sha256)
+
+
+def notes_of(bundle: Bundle) -> dict[str, str]:
+    """What the kind has noted of packages in a bundle: small files, by name."""
+    with tarfile.open(bundle.path) as archive:
+        found = [member for member in archive if member.name in (PACKAGES_FILE, WANTED_FILE)]
+        return {
+            member.name: read.read().decode() for member in found if (read := archive.extractfile(member))
+        }
 
 
 def _inputs_key(definition: UaDefinition, version: UaVersion, files: Sequence[Path], unit: str) -> str:

@@ -10,7 +10,7 @@ import click
 from vmm_automation.cli import ua_publish_commands, ua_rollout_commands
 from vmm_automation.cli.door import Door, Reply, fields, operation, table
 from vmm_automation.cli.ua_publish_commands import changes
-from vmm_automation.cli.ua_rollout_commands import from_where, meant, targets, terms, told, variables
+from vmm_automation.cli.ua_rollout_commands import drain, from_where, meant, targets, terms, told, variables
 
 
 @click.group("ua")
@@ -163,6 +163,7 @@ def status(door: Door, ua: str, repair: bool, **options: Any) -> Reply:
 @_ua
 @click.option("--version", default="", help="Only this version; all if left out.")
 @targets
+@drain
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def remove(door: Door, ua: str, version: str, yes: bool, **options: Any) -> Reply:
     """Remove a UA from VMs (all, if none is named); users' stored images stay.
@@ -170,7 +171,8 @@ def remove(door: Door, ua: str, version: str, yes: bool, **options: Any) -> Repl
     Example: vmm ua remove radicale --vm vm-1 --yes
     """
     door.confirm(f"Remove UA '{ua}' from {from_where(options)}?", yes=yes)
-    return told(door, "ua_remove", {**_wanted(ua, version, options), "ua_allow_destroy": True})
+    asked = _wanted(ua, version, options) | variables(options)
+    return told(door, "ua_remove", {**asked, "ua_allow_destroy": True})
 
 
 def _shown(result: dict[str, Any]) -> str:

@@ -14,6 +14,9 @@ from vmm_automation.cli.durations import Duration
 _vms = click.option("--vm", "vms", multiple=True, metavar="NAME", help="Only this VM; may be repeated.")
 _pool = click.option("--pool", default="", metavar="NAME", help="Only VMs of this pool (that run).")
 _limit = click.option("--limit", default="", metavar="PATTERN", help="Only VMs that match (vm-1?,!vm-13).")
+drain = click.option(
+    "--drain", type=Duration(), default=timedelta(), help="Wait that long for a VM's session to end."
+)
 _terms = (
     click.option("--batch", default="", metavar="N,…", help="How many VMs at a time (1,10%,50%)."),
     click.option("--order", default="name", help="name, oldest, newest, or label:WORD (those first)."),
@@ -23,9 +26,7 @@ _terms = (
         default=0,
         help="Begin no other VM after so many failures.",
     ),
-    click.option(
-        "--drain", type=Duration(), default=timedelta(), help="Wait that long for a VM's session to end."
-    ),
+    drain,
     click.option("--force", is_flag=True, help="VMs in a session of another UA too (after --drain)."),
     click.option("--plan", is_flag=True, help="Only say what would be done on which VM, without asking any."),
 )
@@ -59,8 +60,9 @@ def terms(function: Callable[..., Reply]) -> Callable[..., Reply]:
 
 def variables(rollout: dict[str, Any]) -> dict[str, Any]:
     """The role's variables for these options."""
-    drain: timedelta = rollout.pop("drain")
-    return {**{f"ua_{key}": each for key, each in rollout.items()}, "ua_drain_s": int(drain.total_seconds())}
+    longest: timedelta = rollout.pop("drain")
+    named = {f"ua_{key}": each for key, each in rollout.items()}
+    return {**named, "ua_drain_s": int(longest.total_seconds())}
 
 
 def _plan_table(result: dict[str, Any]) -> str:

@@ -8,6 +8,9 @@ from typing import Any
 
 from vmm_automation.errors import Conflict, NotFound
 
+#: the account of guests whose home is the user's
+SESSION_ACCOUNT = "session"
+
 
 class DeploymentState(StrEnum):
     """Where a version stands on a VM, in the order OMA SCOMO gives software components."""
@@ -173,6 +176,8 @@ class UaDefinition:
     converters: tuple[Converter, ...] = ()
     session_idle_s: int | None = None
     session_max_s: int | None = None
+    stop: tuple[str, ...] = ()
+    run_as: str = SESSION_ACCOUNT
 
     def version(self, wanted: str | None = None) -> UaVersion:
         """The wanted version, or the newest that is offered.

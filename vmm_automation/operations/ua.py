@@ -21,6 +21,7 @@ from vmm_automation.errors import Conflict, DiskFull, NotFound
 from vmm_automation.model.names import check_name
 from vmm_automation.model.ua import UaDefinition, UaVersion
 from vmm_automation.operations import ua_scripts
+from vmm_automation.operations.ua_packages import as_it_would_be
 from vmm_automation.operations.ua_plans import plan_activate, plan_deactivate, plan_install, plan_remove
 from vmm_automation.operations.ua_reports import (
     GuestStatus,
@@ -92,6 +93,10 @@ def _install(
 ) -> dict[str, Any]:
     actions = plan_install(seen, definition=definition, version=version, bundle=bundle, activate=activate)
     previous = seen.ua(definition.id).active
+    if check:
+        actions = as_it_would_be(
+            guest, actions, definition=definition, version=version.version, bundle=bundle
+        )
     if check or not actions:
         return _result(definition.id, version.version, actions, check=check, previous=previous)
     if "deliver" in actions:
@@ -144,6 +149,7 @@ def activate(
         there = read_status(guest).ua(definition.id)
         _require_delivered(guest, there, definition=definition, version=version)
         planned = plan_activate(there, version=version, probe=probe and definition.probe is not None)
+        planned = as_it_would_be(guest, planned, definition=definition, version=version)
         return _result(definition.id, version, planned, check=True, previous=there.active)
     tried = definition.probe if probe else None
     script = ua_scripts.switch_script(definition.id, version=version, probe=tried, **_waiting(definition))

@@ -126,6 +126,11 @@ def changes(stdout: str) -> list[str]:
     return [words[0] for kind, words in _lines(stdout) if kind == "did"]
 
 
+def says(stdout: str, word: str) -> bool:
+    """Whether a script printed a line of this kind."""
+    return any(kind == word for kind, _words in _lines(stdout))
+
+
 def active_before(stdout: str) -> str:
     """The version that was active when a script began, where it says so."""
     return next((words[0] for kind, words in _lines(stdout) if kind == "was"), "")

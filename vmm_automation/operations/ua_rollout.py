@@ -10,11 +10,10 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, replace
-from datetime import timedelta
 from typing import Any
 
 from vmm_automation.errors import Conflict, Partial, VmmError, error_from_document
-from vmm_automation.operations import deployment, vm_lock
+from vmm_automation.operations import deployment, ua_drain, vm_lock
 from vmm_automation.operations.actor import os_user
 from vmm_automation.operations.context import Context
 from vmm_automation.operations.ownership import run_token
@@ -24,8 +23,6 @@ from vmm_automation.ports import Guest
 from vmm_automation.state import holds, ledger, rollouts, sessions
 from vmm_automation.state.rollouts import Outcome
 
-#: how often a session that is awaited is asked after, in seconds
-_POLL_S = 2.0
 _PAUSED = "paused by "
 
 
@@ -110,7 +107,7 @@ def on_vm(
     began = time.monotonic()
     done: dict[str, Any] = {"changed": False, "vms": {guest.name: {"ua": ua_id, "actions": []}}}
     if not (check or terms.plain):
-        _hold(context, guest.name, ua_id=ua_id, terms=terms)
+        ua_drain.hold(context, guest.name, reason=_held_for(ua_id), drain_s=terms.drain_s)
     against = _obstacle(context, guest.name, ua_id=ua_id, terms=terms, check=check)
     # not while a session is waited for: to end, it needs the VM for itself
     with nullcontext() if check or against else vm_lock.held(context, guest.name):
@@ -196,14 +193,6 @@ def _judge(ua_id: str, outcomes: Sequence[Outcome]) -> None:
         )
 
 
-def _hold(context: Context, vm: str, *, ua_id: str, terms: Terms) -> None:
-    """Who waits for a VM's session to end is the next one there, unless it takes too long."""
-    longest = timedelta(seconds=terms.drain_s + context.site.policies.claim_deadline_s)
-    with context.store.transaction() as tx:
-        until = context.clock.now() + longest
-        holds.hold(tx, vm=vm, reason=_held_for(ua_id), until=until)
-
-
 def _held_for(ua_id: str) -> str:
     return f"UA '{ua_id}' is rolled out to it"
 
@@ -228,7 +217,7 @@ def _obstacle(
             late = f", which did not end within {terms.drain_s} s" if terms.drain_s and not check else ""
             held_up = is_in_the_way(live, ua_id=ua_id, force=terms.force)
             return f"busy: session '{live.id}'{late}" if held_up else ""
-        context.clock.sleep(_POLL_S)
+        context.clock.sleep(ua_drain.POLL_S)
 
 
 def _planned(context: Context, targets: Sequence[str], *, ua_id: str, terms: Terms) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any
 
@@ -9,12 +10,12 @@ from vmm_automation.ansible.action_base import VmmAction, text_list
 from vmm_automation.errors import UsageError
 from vmm_automation.operations import (
     deployment,
+    ua_drain,
     ua_lifecycle,
     ua_publication,
     ua_rollout,
     ua_rollout_control,
     ua_status,
-    vm_lock,
 )
 from vmm_automation.operations.context import Context
 from vmm_automation.operations.ua_rollout_plan import Terms
@@ -45,8 +46,17 @@ class ActionModule(VmmAction):
             return _rolled_out(context, guest, arguments, check=check)
         if check:
             return _on_guest(context, guest, arguments, state=state, check=True)
-        with vm_lock.held(context, guest.name):
+        with _alone(context, guest, arguments, state=state):
             return _on_guest(context, guest, arguments, state=state, check=False)
+
+
+def _alone(
+    context: Context, guest: Guest, arguments: dict[str, Any], *, state: str
+) -> AbstractContextManager[None]:
+    ua_id = _text(arguments, "id")
+    drain_s = int(arguments.get("drain_s") or 0) if state == "absent" else 0
+    reason = f"UA '{ua_id}' is removed from it"
+    return ua_drain.alone(context, guest.name, ua_id=ua_id, reason=reason, drain_s=drain_s)
 
 
 def _offer(context: Context, arguments: dict[str, Any], *, state: str, check: bool) -> dict[str, Any]:
