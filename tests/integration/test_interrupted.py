@@ -10,7 +10,7 @@ import pytest
 
 from .calendars import calendar, keep_calendar
 from .controller import Controller, wait_until
-from .killed_at import CLOSING, CREATING, DELETING, INSTALLING, OPENING, kill_at
+from .killed_at import CLOSING, CREATING, DELETING, INSTALLING, OPENING, RENEWING, kill_at
 
 _VM = "vm-4"
 
@@ -125,6 +125,25 @@ def test_vm_delete_killed_at_each_step_is_finished_by_the_next(
     kill_at(vmm, DELETING[3], "vm", "delete", _VM, "--yes")
     assert not vmm("vm", "delete", _VM, "--yes").changed
     assert (vmm.domains(), vm_files(vmm)) == before
+    require_nothing_half_made(vmm)
+
+
+def test_vm_rebuild_killed_at_each_step_is_finished_by_the_next_or_by_reconcile(
+    vmm: Controller, radicale: tuple[str, str]
+) -> None:
+    """The VM is there all the time, and dirty until its UA is on its new disk."""
+    name = radicale[0]
+    vmm.on_guest(name, "touch /root/mark")
+    for point in RENEWING:
+        kill_at(vmm, point, "vm", "rebuild", name, "--yes")
+        assert vmm.condition(name) == "dirty"
+    assert vmm("reconcile").result["dirty"] == [name]
+    assert vmm.condition(name) == "clean"
+    assert (
+        vmm.on_guest(name, "ls /root/mark 2>&1; readlink /opt/vmm/ua/radicale/current").splitlines()[-1]
+        == "3.2.3"
+    )
+    assert not vmm("ua", "status", "radicale", "--vm", name).changed
     require_nothing_half_made(vmm)
 
 

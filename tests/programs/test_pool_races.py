@@ -17,7 +17,7 @@ from vmm_automation.adapters.lockfile import exclusive
 from vmm_automation.errors import Conflict, LockHeld
 from vmm_automation.model.ua import DeploymentState
 from vmm_automation.model.vm import VmState
-from vmm_automation.operations import cleaning, pool, vm_work
+from vmm_automation.operations import cleaning, pool, vm_notes
 from vmm_automation.operations.context import Context
 from vmm_automation.operations.ownership import owner_token
 from vmm_automation.operations.pool_acts import PoolRun
@@ -160,7 +160,7 @@ def test_vm_made_anew_by_hand_is_no_longer_worked_on(world: PoolWorld) -> None:
     [name] = world.names()
     with world.context.store.transaction() as tx:
         assert pools.reserve(tx, vm=name, reason="pool 'p': install", now=world.context.clock.now())
-    vm_work.note_made(world.context, name, action="vm.rebuild", told={"profile": "small"})
+    vm_notes.note_rebuilt(world.context, name, told={"profile": "small"})
     with world.context.store.reading() as tx:
         assert pools.reserved(tx) == {}
     world.claim(name)
@@ -187,7 +187,7 @@ def test_vm_made_anew_and_claimed_while_it_is_worked_on_stays_dirty(world: PoolW
 
     def make_anew_and_claim() -> None:
         [name] = world.names()
-        vm_work.note_made(world.context, name, action="vm.rebuild", told={"profile": "small"})
+        vm_notes.note_rebuilt(world.context, name, told={"profile": "small"})
         world.claim(name)
         with world.context.store.transaction() as tx:
             vms.mark_dirty(tx, vm=name, reason="session s-ann", now=world.context.clock.now())

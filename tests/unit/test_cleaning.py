@@ -11,7 +11,7 @@ from vmm_automation.adapters.libvirt import LibvirtHypervisor
 from vmm_automation.errors import Conflict, NotFound, SiteInvalid, TaskFailed
 from vmm_automation.model.session import LIVE, SessionState
 from vmm_automation.model.ua import DeploymentState
-from vmm_automation.model.vm import VmCondition
+from vmm_automation.model.vm import VmCondition, VmState
 from vmm_automation.operations import audit_log, clean_snapshot, cleaning
 from vmm_automation.operations.context import Context
 from vmm_automation.ports import GuestResult
@@ -198,6 +198,17 @@ def test_vm_stays_dirty_where_anything_is_left(context: Context) -> None:
     assert condition(context) is VmCondition.DIRTY
 
 
+def test_vm_whose_rebuild_was_cut_off_is_rebuilt_whatever_the_site_wants(
+    context: Context, guest: SaidGuest
+) -> None:
+    """Its UAs may be in the ledger and not in its guest, which no scrubbing would find."""
+    end_session(context)
+    with context.store.transaction() as tx:
+        vms.mark_dirty(tx, vm="vm-1", reason=vms.REBUILDING, now=context.clock.now())
+    planned = cleaning.clean(context, guest, check=True)
+    assert (planned["cleaned_by"], planned["fallback"]) == ("rebuild", None)
+
+
 def test_vm_in_use_or_clean_is_not_touched(context: Context, guest: SaidGuest, vm: OneVm) -> None:
     """A late second cleaning takes nothing from the next user."""
     clean_snapshot.ensure(context, "vm-1")
@@ -265,6 +276,9 @@ def test_libvirt_takes_lists_goes_back_to_and_drops_snapshots(tmp_path: Path) ->
         hypervisor.go_back("vm-1", snapshot="two")
     with pytest.raises(NotFound):
         hypervisor.snapshots("vm-9")
+    hypervisor.drop_snapshot("vm-1", snapshot="one")
+    hypervisor.reset("vm-1")
+    assert hypervisor.vm("vm-1").state is VmState.STOPPED
 
 
 def test_snapshot_does_not_stand_for_a_vm_whose_ssh_port_moved(context: Context, vm: OneVm) -> None:

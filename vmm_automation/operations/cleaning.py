@@ -110,6 +110,9 @@ def _require_nobody(tx: Snapshot, vm: str, *, reserved: bool) -> None:
 
 def _way(context: Context, vm: str) -> _Way:
     wanted = context.site.policies.cleanliness
+    with context.store.reading() as tx:
+        if vms.reason(tx, vm=vm) == vms.REBUILDING:  # and that was cut off
+            return _Way(Cleanliness.REBUILD)
     if wanted is not Cleanliness.SNAPSHOT:
         return _Way(wanted)
     try:

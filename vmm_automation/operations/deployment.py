@@ -17,8 +17,9 @@ from vmm_automation.operations.ua_base_packages import base_package_status
 from vmm_automation.operations.ua_offer import offered_ua
 from vmm_automation.operations.ua_role import with_role, without_role
 from vmm_automation.operations.ua_targets import select_targets
+from vmm_automation.operations.vm_notes import note_rebuilt
 from vmm_automation.ports import Guest
-from vmm_automation.state import ledger, publications, sessions
+from vmm_automation.state import ledger, publications, sessions, vms
 from vmm_automation.trace import point
 
 
@@ -157,14 +158,17 @@ def absent(
 
 
 def restored(context: Context, guest: Guest, *, check: bool = False) -> dict[str, Any]:
-    """Deliver again what the ledger says is active on a guest, as after a rebuild."""
+    """Deliver again what the ledger says is active on a guest, as after a rebuild, which this ends."""
     with context.store.reading() as tx:
         wanted = dict(ledger.active_versions(tx).get(guest.name, {}))
+        rebuilding = vms.reason(tx, vm=guest.name) == vms.REBUILDING
     results = [
         active(context, guest, ua_id=ua_id, version=version, again=True, check=check)
         for ua_id, version in sorted(wanted.items())
     ]
-    changed = any(result["changed"] for result in results)
+    if rebuilding and not check:
+        note_rebuilt(context, guest.name, told={"restored": wanted})
+    changed = rebuilding or any(result["changed"] for result in results)
     return {"changed": changed, "vms": {guest.name: {"restored": wanted}}}
 
 

@@ -17,7 +17,17 @@ from vmm_automation.model.session import SessionState
 from vmm_automation.model.vm import VmState
 from vmm_automation.operations.context import Context
 from vmm_automation.operations.entries import note_vm, vm_change
-from vmm_automation.operations.vm_work import Work, create, park, prepare, remove, shut_down, start
+from vmm_automation.operations.vm_notes import note_rebuilt
+from vmm_automation.operations.vm_work import (
+    Work,
+    create,
+    park,
+    prepare,
+    rebuild,
+    remove,
+    shut_down,
+    start,
+)
 from vmm_automation.state import ledger, sessions, vms
 from vmm_automation.trace import point
 
@@ -115,7 +125,8 @@ def rebuilt(
 ) -> dict[str, Any]:
     """Put VMs back on a fresh overlay of their base image; the ledger says which UAs were active on them.
 
-    Each VM's document carries ``reinstall``: UA id to version, for the caller to deliver again.
+    Each VM's document carries ``reinstall``: UA id to version, for the caller to deliver again
+    (``deployment.restored``). Until that is done the VM counts as dirty, and whoever cleans it rebuilds it.
     """
     _require_allowed(allow_destroy, verb="rebuild")
     reinstall: dict[str, dict[str, str]] = {}
@@ -130,13 +141,25 @@ def rebuilt(
     def act(work: Work, _action: str) -> None:
         profile = context.site.profile(context.hypervisor.vm(work.name).profile)
         prepare(context, profile)
-        work.phase("remove", lambda: remove(work))
-        create(work, profile, action="vm.rebuild")
+        _begin_rebuild(context, work.name)
+        rebuild(work, profile)
+        if not reinstall[work.name]:
+            note_rebuilt(context, work.name, told={"profile": profile.name})
+        point("vm.rebuild.recorded")
 
     result = _for_each(context, names, plan=plan, act=act, check=check)
     for name, document in result["vms"].items():
         document["reinstall"] = reinstall.get(name, {})
     return result
+
+
+def _begin_rebuild(context: Context, name: str) -> None:
+    with context.store.transaction() as tx:
+        now = context.clock.now()
+        with vm_change(tx, context, name, action="vm.begin_rebuild", now=now) as result:
+            vms.mark_dirty(tx, vm=name, reason=vms.REBUILDING, now=now)
+            ledger.forget_inactive(tx, vm=name)
+            result |= {"status": "ok"}
 
 
 def absent(
