@@ -96,6 +96,27 @@ def test_session_that_is_waited_for_can_end(
     assert not _is_held(fleet, "vm-1")
 
 
+def test_version_that_comes_while_a_rollout_goes_on_is_not_in_it(fleet: MadeSite) -> None:
+    """What the first batch tried is what the others get, though none was named."""
+    with ThreadPoolExecutor(1) as beside:
+        with exclusive(VmFiles(Places(fleet.home).vms / NAME / "vm-2").lock):
+            playing = beside.submit(play, fleet, "ua_install", ua_id="tool", ua_batch="1", ua_max_failures=3)
+            while not playing.done() and not _delivered(fleet):
+                time.sleep(0.1)
+            file = fleet.directory / "uas" / "tool.yml"
+            text = file.read_text()
+            file.write_text(text + text.partition("versions:\n")[2].replace('"1"', '"2"'))
+        assert playing.result().error["class"] == "GuestUnreachable"
+    assert _delivered(fleet) == {f"vm-{number}": {"tool": "1"} for number in (1, 2, 3)}
+
+
+def _delivered(fleet: MadeSite) -> dict[str, dict[str, str]]:
+    """Of each VM what was tried."""
+    with fleet.store() as store, store.reading() as tx:
+        rows = tx.all("SELECT vm, ua, version FROM deployments WHERE ua = 'tool' ORDER BY vm")
+    return {row["vm"]: {row["ua"]: row["version"]} for row in rows}
+
+
 def _is_held(fleet: MadeSite, vm: str) -> bool:
     with fleet.store() as store, store.reading() as tx:
         return holds.reason(tx, vm=vm, now=datetime.now(UTC)) != ""
