@@ -205,6 +205,18 @@ def test_closing_that_was_cut_off_is_named_for_its_guest(
     assert session.begin_close(context, "s-1")["steps"] == ["capture", "release"]
 
 
+def test_closing_of_a_session_that_was_never_used_captures_nothing_when_it_is_repeated(
+    context: Context, clock: FakeClock
+) -> None:
+    """What a half-done opening left in the guest must not become the user's newest generation."""
+    with context.store.transaction() as tx:
+        tx.execute("UPDATE sessions SET state = 'starting', seen_at = ''")
+    assert session.begin_close(context, "s-1")["steps"] == ["release"]
+    move(context, SessionState.CLOSING, owner=GONE)
+    clock.advance(minutes=15)
+    assert session.begin_close(context, "s-1")["steps"] == ["release"]
+
+
 def test_failure_on_one_vm_is_told_and_holds_up_no_other(context: Context, vm: OneVm) -> None:
     """The finding comes with its error, in the form that the report takes."""
 
