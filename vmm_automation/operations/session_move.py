@@ -17,7 +17,7 @@ from vmm_automation.model.pool import Warmth
 from vmm_automation.model.session import Session, SessionState
 from vmm_automation.model.terminal import TerminalProfile
 from vmm_automation.model.times import to_text
-from vmm_automation.operations import clean_snapshot, forwards
+from vmm_automation.operations import clean_snapshot, forwards, seat_lookup
 from vmm_automation.operations.context import Context
 from vmm_automation.operations.entries import session_change
 from vmm_automation.operations.identity import require_operator
@@ -158,7 +158,7 @@ def _explained(context: Context, session: Session, selection: Selection, *, to: 
         "terminal": session.terminal,
         "at": to_text(context.clock.now()),
     }
-    return {**selection.to_document(), "moved": moved}
+    return {**seat_lookup.explanation(context, selection), "moved": moved}
 
 
 def _stay(
