@@ -276,7 +276,7 @@ def test_short_document_has_the_best_and_some_of_each_reason_and_says_how_many_a
     fitting = [a_vm(f"vm-1{number}") for number in range(5)]
     held = [a_vm(f"vm-2{number}", session="s-1") for number in range(4)]
     found = choose([*fitting, *held, a_vm("vm-30", condition=VmCondition.DIRTY)])
-    short = found.to_document(most=2)
-    assert [each["vm"] for each in short["ranked"]] == ["vm-10", "vm-11"]
+    short = found.to_document(most=2, chosen="vm-14")
+    assert [each["vm"] for each in short["ranked"]] == ["vm-10", "vm-11", "vm-14"]
     assert [each["vm"] for each in short["rejected"]] == ["vm-20", "vm-21", "vm-30"]
-    assert short["left_out"] == 5
+    assert short["left_out"] == 4

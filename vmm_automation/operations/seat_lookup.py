@@ -52,10 +52,10 @@ def is_large(context: Context, vms: int) -> bool:
     return bool(least) and vms >= least
 
 
-def explanation(context: Context, selection: Selection) -> dict[str, Any]:
+def explanation(context: Context, selection: Selection, *, chosen: str) -> dict[str, Any]:
     """What is stored of a selection over all VMs: of a large site not each of them, for each session."""
     large = is_large(context, len(selection.ranked) + len(selection.rejected))
-    return selection.to_document(most=TOLD if large else None)
+    return selection.to_document(most=TOLD if large else None, chosen=chosen)
 
 
 def learn_all(context: Context, found: Observed) -> None:

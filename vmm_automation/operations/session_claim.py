@@ -226,8 +226,8 @@ def _selection(
 def _take_best(
     tx: Tx, context: Context, request: Request, selection: Selection, *, now: datetime
 ) -> tuple[Session, Choice]:
-    explanation = seat_lookup.explanation(context, selection)
     for choice in selection.ranked:
+        explanation = seat_lookup.explanation(context, selection, chosen=choice.vm)
         with suppress(SeatTaken):
             return _take(tx, context, request, choice, explanation=explanation, now=now), choice
     raise NoVmFits(

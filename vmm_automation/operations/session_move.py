@@ -158,7 +158,7 @@ def _explained(context: Context, session: Session, selection: Selection, *, to: 
         "terminal": session.terminal,
         "at": to_text(context.clock.now()),
     }
-    return {**seat_lookup.explanation(context, selection), "moved": moved}
+    return {**seat_lookup.explanation(context, selection, chosen=to), "moved": moved}
 
 
 def _stay(

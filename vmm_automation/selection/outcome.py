@@ -101,13 +101,15 @@ class Selection:
         """The VM to take. Raises IndexError if none fits, which :func:`select_vm` never returns."""
         return self.ranked[0]
 
-    def to_document(self, *, most: int | None = None) -> dict[str, Any]:
+    def to_document(self, *, most: int | None = None, chosen: str = "") -> dict[str, Any]:
         """As stored with the session and shown by ``explain``.
 
-        With ``most`` only so many of those that fit, and so many of each filter; ``left_out`` are the others.
+        With ``most`` only so many of those that fit, and the one that was ``chosen``, and so many of each
+        filter; ``left_out`` are the others.
         """
-        ranked, rejected = self.ranked[:most], self.rejected
+        ranked, rejected = self.ranked, self.rejected
         if most is not None:
+            ranked = ranked[:most] + tuple(each for each in ranked[most:] if each.vm == chosen)
             place = _places(each.filter for each in rejected)
             rejected = tuple(each for each, number in zip(rejected, place, strict=True) if number < most)
         told = len(ranked) + len(rejected)
