@@ -33,6 +33,7 @@ class OneVm:
         self.kept: list[str] = []
         self.went_back: list[str] = []
         self.refuses_snapshots = ""
+        self.before_looks: list[Callable[[], None]] = []
         self.before_pause: Callable[[], None] = lambda: None
 
     def pause(self, name: str) -> None:
@@ -80,8 +81,10 @@ class OneVm:
         )
 
     def forwards(self, name: str) -> dict[int, int] | None:
-        """Those there are."""
+        """Those there are, after what was to come before this look."""
         del name
+        if self.before_looks:
+            self.before_looks.pop(0)()
         return dict(self.ports)
 
     def add_forward(self, name: str, *, port: int, guest_port: int) -> None:

@@ -61,6 +61,19 @@ def test_first_look_learns_and_later_claims_look_at_one_vm(context: Context) -> 
         claim(context, asks("u4"))
 
 
+def test_explanation_of_a_large_site_does_not_grow_with_it(
+    store: Engine, clock: FakeClock, site: Site, tmp_path: Path
+) -> None:
+    """Neither where all VMs were looked at, nor by seats; a dry run still tells of each VM."""
+    memory = {f"vm-{number:02}": 1024 + number for number in range(14)}
+    context = a_context(store, clock, site, tmp_path, memory=memory)
+    assert len(claim(context, asks("u0"), check=True)["selection"]["ranked"]) == 14
+    for number, left_out in enumerate((4, 3)):
+        told = claim(context, asks(f"u{number}"))["selection"]
+        assert (told["ranked"][0]["vm"], len(told["ranked"])) == (f"vm-{number:02}", 10)
+        assert told["left_out"] == left_out
+
+
 def test_small_site_looks_at_every_vm(store: Engine, clock: FakeClock, tmp_path: Path) -> None:
     """Nothing is learnt there, and each VM has its reason."""
     site = a_site(tmp_path / "small")

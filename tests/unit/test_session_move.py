@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -32,57 +29,13 @@ from vmm_automation.operations.session_move_undo import STOPPED
 from vmm_automation.operations.state_check import check_state
 from vmm_automation.state import grants, ledger, moves, pools, sessions, suspend_right, vms
 
-from ..crash.file_vms import FileVms
 from ..crash.world import PORT, World
-from ..real_state import RealState
+from .moving_session import LEAVE, STAY, context, cut_off, moving, world
 from .test_cleaning import SaidGuest
 from .test_lease_end import with_site
 from .waiting_fleet import waits
 
-STAY = session_move.Wish(terminal="phone")
-LEAVE = session_move.Wish(terminal="phone", avoid=("vm-1",))
-
-
-@pytest.fixture
-def world(real_state: RealState) -> World:
-    made = World(real_state)
-    made.make()
-    return made
-
-
-@pytest.fixture
-def context(world: World) -> Context:
-    return world.context()
-
-
-def cut_off(context: Context) -> None:
-    """Whoever moves it is dead."""
-    host = find(context, "s-1").owner.split(":")[0]
-    with context.store.transaction() as tx:
-        tx.execute("UPDATE sessions SET owner = :owner WHERE id = 's-1'", owner=f"{host}:boot:1:2")
-
-
-class BusyVms(FileVms):
-    """While somebody looks at them for the first time, something else happens."""
-
-    def __init__(self, directory: Path, happens: Callable[[], Any]) -> None:
-        super().__init__(directory)
-        self.coming = [happens]
-
-    def forwards(self, name: str) -> dict[int, int] | None:
-        """As they are afterwards."""
-        while self.coming:
-            self.coming.pop()()
-        return super().forwards(name)
-
-
-def meanwhile(context: Context, world: World, happens: Callable[[], Any]) -> None:
-    """Something that another run does while the next operation looks at a VM."""
-    context.__dict__["hypervisor"] = BusyVms(world.hypervisor.directory, happens)
-
-
-def moving(context: Context) -> dict[str, Any]:
-    return session_move.begin(context, "s-1", LEAVE)
+__all__ = ["context", "world"]
 
 
 def test_session_keeps_its_vm_where_that_fits_the_new_terminal(context: Context, world: World) -> None:
@@ -189,17 +142,6 @@ def test_move_cut_off_is_undone_by_reconciling_or_by_closing(context: Context) -
     with context.store.reading() as tx:
         assert moves.held_vms(tx) == {}
     assert check_state(context.store)["problems"] == []
-
-
-def test_move_begun_while_the_closing_looks_at_the_vm_refuses_it(context: Context, world: World) -> None:
-    """Else it would be closed as a session that nobody has used yet, and nothing would be captured."""
-    meanwhile(context, world, lambda: moving(world.context()))
-    with pytest.raises(Conflict, match="being moved to VM 'vm-2' by another run") as refused:
-        session.begin_close(context, "s-1")
-    assert refused.value.hint == "vmm session show s-1"
-    assert find(context, "s-1").state is SessionState.STARTING
-    session_move.undo(context, "s-1", reason="test")
-    assert session.begin_close(context, "s-1")["steps"] == ["capture", "release"]
 
 
 def test_move_cut_off_on_a_vm_that_is_off_leaves_the_session_there(context: Context, world: World) -> None:

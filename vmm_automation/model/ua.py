@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
 from typing import Any
 
 from vmm_automation.errors import Conflict, NotFound
@@ -221,8 +222,12 @@ class UaDefinition:
 
     def needs(self, version: str | None) -> Requirements:
         """What one version requires: what it states itself, else what the UA states for all of them."""
-        stated = (each.requirements for each in self.versions if each.version == version)
-        return next(stated, None) or self.requirements
+        return self._stated.get(version) or self.requirements
+
+    @cached_property
+    def _stated(self) -> dict[str | None, Requirements | None]:
+        """Kept, for selection asks about each VM many times."""
+        return {each.version: each.requirements for each in self.versions}
 
 
 @dataclass(frozen=True)

@@ -59,9 +59,7 @@ def place(
     """
     kinds = seats.kinds(tx)
     last = sessions.last_vm(tx, user=user, ua=ua.id)
-    facts = [
-        _stands_for(tx, group, ua=ua.id, offered=kinds[group.kind]) for group in seats.groups(tx, ua=ua.id)
-    ]
+    facts = [_stands_for(group, ua=ua.id, offered=kinds[group.kind]) for group in seats.groups(tx, ua=ua.id)]
     own = seats.free_seat(tx, vm=last, ua=ua.id) if last else None
     if last and own and all(each.vm.name != last for each in facts):
         facts.append(_facts(last, ua=ua.id, version=own[0], offered=kinds[own[1]]))
@@ -87,10 +85,9 @@ def _loads(tx: Snapshot, kinds: dict[str, dict[str, Any]]) -> dict[str, Load]:
     return found
 
 
-def _stands_for(tx: Snapshot, group: seats.SeatGroup, *, ua: str, offered: dict[str, Any]) -> VmFacts:
-    name = seats.first_free(tx, ua=ua, version=group.version, kind=group.kind)
-    if name is not None:
-        return _facts(name, ua=ua, version=group.version, offered=offered)
+def _stands_for(group: seats.SeatGroup, *, ua: str, offered: dict[str, Any]) -> VmFacts:
+    if group.first is not None:
+        return _facts(group.first, ua=ua, version=group.version, offered=offered)
     shown = f"all {group.total} of profile {offered['profile']} with {ua} {group.version} ({group.kind})"
     return _facts(shown, ua=ua, version=group.version, offered=offered, held=True)
 

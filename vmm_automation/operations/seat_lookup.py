@@ -7,6 +7,8 @@ a VM, the caller looks at all VMs, and by that all are learnt.
 
 from __future__ import annotations
 
+from typing import Any
+
 from vmm_automation.errors import NotFound, NoVmFits
 from vmm_automation.model.terminal import TerminalProfile
 from vmm_automation.model.ua import UaDefinition
@@ -19,6 +21,8 @@ from vmm_automation.site import Placement
 from vmm_automation.state import seats
 
 _TRIES = 8
+#: of so many VMs that fit, and of each reason why not, the explanation tells that a large site keeps
+TOLD = 10
 
 
 def selection(
@@ -46,6 +50,12 @@ def is_large(context: Context, vms: int) -> bool:
     """Whether a site with so many VMs looks up seats."""
     least = context.site.policies.seats_from
     return bool(least) and vms >= least
+
+
+def explanation(context: Context, selection: Selection, *, chosen: str) -> dict[str, Any]:
+    """What is stored of a selection over all VMs: of a large site not each of them, for each session."""
+    large = is_large(context, len(selection.ranked) + len(selection.rejected))
+    return selection.to_document(most=TOLD if large else None, chosen=chosen)
 
 
 def learn_all(context: Context, found: Observed) -> None:

@@ -22,6 +22,7 @@ from vmm_automation.model.watcher import Privilege
 from vmm_automation.operations import forwards
 from vmm_automation.operations.context import Context
 from vmm_automation.operations.entries import session_change
+from vmm_automation.operations.follow import IN_USE
 from vmm_automation.operations.identity import require_privilege
 from vmm_automation.operations.ownership import is_given_up, run_token
 from vmm_automation.operations.reconcile import is_to_be_closed, observe, require_guest
@@ -142,7 +143,7 @@ def begin_close(
                 owner=run_token(),
             )
             result |= {"state": str(session.state)}
-    used = before.state is not SessionState.STARTING
+    used = before.state in IN_USE or bool(before.seen_at)
     steps = ["capture", "release"] if used and not before.generation else ["release"]
     if check:
         return {"changed": True, "session": before.to_document(), "steps": steps}

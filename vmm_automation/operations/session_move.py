@@ -17,7 +17,7 @@ from vmm_automation.model.pool import Warmth
 from vmm_automation.model.session import Session, SessionState
 from vmm_automation.model.terminal import TerminalProfile
 from vmm_automation.model.times import to_text
-from vmm_automation.operations import clean_snapshot, forwards
+from vmm_automation.operations import clean_snapshot, forwards, seat_lookup
 from vmm_automation.operations.context import Context
 from vmm_automation.operations.entries import session_change
 from vmm_automation.operations.identity import require_operator
@@ -30,6 +30,7 @@ from vmm_automation.operations.session_move_undo import undo as take_back
 from vmm_automation.selection.outcome import Selection
 from vmm_automation.state import moves, sessions, vms
 from vmm_automation.state.moves import Move
+from vmm_automation.state.store import Tx
 from vmm_automation.trace import point
 
 __all__ = ["Wish", "begin", "require_move", "switch", "undo"]
@@ -157,7 +158,7 @@ def _explained(context: Context, session: Session, selection: Selection, *, to: 
         "terminal": session.terminal,
         "at": to_text(context.clock.now()),
     }
-    return {**selection.to_document(), "moved": moved}
+    return {**seat_lookup.explanation(context, selection, chosen=to), "moved": moved}
 
 
 def _stay(
@@ -167,6 +168,7 @@ def _stay(
     with context.store.transaction() as tx:
         now = context.clock.now()
         with session_change(tx, context, session.id, action="session.move", now=now) as result:
+            _require_where_it_was(tx, session)
             if not moves.stay(tx, session_id=session.id, terminal=terminal.name, explanation=explanation):
                 raise _changed_meanwhile(session)
             result |= {"vm": session.vm, "from": session.vm, "terminal": terminal.name}
@@ -209,6 +211,7 @@ def _hold(
     with context.store.transaction() as tx:
         now = context.clock.now()
         with session_change(tx, context, session.id, action="session.move_begin", now=now) as result:
+            _require_where_it_was(tx, session)
             move = moves.hold(
                 tx, session_id=session.id, vm=vm, terminal=terminal, explanation=explanation, now=now
             )
@@ -231,6 +234,12 @@ def _undone_meanwhile(session_id: str) -> Conflict:
         hint=f"vmm session show {session_id}",
         details={"session": session_id},
     )
+
+
+def _require_where_it_was(tx: Tx, session: Session) -> None:
+    """Each move gives a session a newer fence."""
+    if sessions.get(tx, session_id=session.id).fence != session.fence:
+        raise _changed_meanwhile(session)
 
 
 def _changed_meanwhile(session: Session) -> Conflict:
