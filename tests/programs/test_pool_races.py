@@ -234,3 +234,19 @@ def test_another_run_of_the_same_pool_is_refused_while_it_lives(world: PoolWorld
     clock.advance(seconds=901)
     world.refill()
     assert world.counts() == {"ready": 1}
+
+
+@pytest.mark.parametrize("ready", [3, 0])
+def test_run_that_was_taken_over_does_nothing_more(world: PoolWorld, ready: int) -> None:
+    """It was too slow for another controller, which refills the pool now: two would make too many."""
+    world.define(ready=1, max=3)
+    world.refill()
+    pool.scaled(world.context, "p", ready=ready)
+    found = find(world.context, "p")
+    before = list(world.fake.calls)
+    with world.context.store.transaction() as tx:
+        pools.begin(tx, pool="p", owner=owner_token(1), now=world.context.clock.now())
+    with pytest.raises(LockHeld, match="another run has taken it over") as raised:
+        PoolRun(world.context, found, world.fake, plan(found.wanted, found.members)).act()
+    assert raised.value.hint == "vmm pool show p"
+    assert (world.fake.calls, len(world.names())) == (before, 1)

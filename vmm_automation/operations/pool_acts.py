@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from vmm_automation.errors import Timeout, VmmError
+from vmm_automation.errors import LockHeld, Timeout, VmmError
 from vmm_automation.operations.context import Context
 from vmm_automation.operations.entries import pool_change, vm_change
 from vmm_automation.operations.pool_found import FoundPool, note_failure
@@ -14,6 +14,7 @@ from vmm_automation.operations.pool_plan import Act, Member, Plan, Step
 from vmm_automation.ports import PoolHands
 from vmm_automation.state import pools, vms
 from vmm_automation.state.pools import Phase
+from vmm_automation.state.store import Snapshot
 from vmm_automation.trace import point
 
 #: why a VM is left alone that something else was to be done with
@@ -133,6 +134,7 @@ class PoolRun:
         vm = next(name for name in names if name not in taken)
         with self.context.store.transaction() as tx:
             now = self.context.clock.now()
+            self._require_ours(tx)
             with pool_change(tx, self.context, self.pool, action="make", now=now) as result:
                 pools.add(tx, vm=vm, pool=self.pool, now=now)
                 result |= {"vm": vm}
@@ -150,6 +152,7 @@ class PoolRun:
         """Keep sessions away from a VM; one that got there first is left alone."""
         with self.context.store.transaction() as tx:
             now = self.context.clock.now()
+            self._require_ours(tx)
             reason = f"pool '{self.pool}': {action}"
             with pool_change(tx, self.context, self.pool, action=action, now=now) as result:
                 kept = pools.reserve(tx, vm=vm, reason=reason, now=now, only_clean=only_clean)
@@ -159,6 +162,16 @@ class PoolRun:
         if not kept:
             self.skipped.add(vm)
         return kept
+
+    def _require_ours(self, tx: Snapshot) -> None:
+        """A run that was taken for dead does nothing more."""
+        holder = pools.get(tx, pool=self.pool).owner
+        if holder != self.found.asked.owner:
+            raise LockHeld(
+                f"Cannot go on with pool '{self.pool}': another run has taken it over",
+                hint=f"vmm pool show {self.pool}",
+                details={"pool": self.pool, "holder": holder},
+            )
 
     def _give_back(self, vm: str, *, action: str) -> None:
         """Let a VM be claimed again that was clean when it was reserved."""
