@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from vmm_automation.cli.identity_options import named
 from vmm_automation.errors import UsageError
 from vmm_automation.places import Places
 
@@ -33,12 +34,16 @@ class Reply:
 
 @dataclass(frozen=True)
 class Door:
-    """One invocation of a command: which site, how to answer, and whether only to say what would be done."""
+    """One invocation of a command: which site, how to answer, and whether only to say what would be done.
+
+    ``actor`` is who acts, if somebody was named.
+    """
 
     command: str
     site: Path
     output: str = "text"
     check: bool = False
+    actor: str = ""
 
     def say(self, line: str) -> None:
         """Progress for a person, on standard error."""
@@ -47,7 +52,7 @@ class Door:
     @property
     def context(self) -> Context:
         """The site opened for direct operations."""
-        return self.acting()
+        return self.acting(self.actor)
 
     def acting(self, name: str = "", *, token_file: str | None = None) -> Context:
         """The site opened for what somebody does; ``token_file`` unlike None: a Watcher may be acting."""
@@ -82,7 +87,10 @@ class Door:
     def playbook(self, name: str, variables: Mapping[str, Any], **switches: Any) -> Reply:
         """Run one of the project's playbooks and take its result document; the text is left to the caller."""
         from vmm_automation.cli.playbook_run import run_named
+        from vmm_automation.model.names import check_name
 
+        who = {"vmm_actor": check_name("person", self.actor)} if self.actor else {}
+        variables = {**who, **variables}
         outcome = run_named(name, variables, site=self.site, check=self.check, say=self.say, **switches)
         return Reply(outcome.result, "", changed=outcome.changed)
 
@@ -139,15 +147,26 @@ def site_directory(value: str | None) -> Path:
 
 
 def operation(
-    group: click.Group, name: str, *, changes: bool = False
+    group: click.Group, name: str, *, changes: bool = False, by_operator: bool = False
 ) -> Callable[[Callable[..., Reply]], click.Command]:
-    """Make a function ``(door, **options) -> Reply`` a command with the options that all commands have."""
+    """Make a function ``(door, **options) -> Reply`` a command with the options that all commands have.
+
+    What is done ``by_operator`` has ``--as`` besides: the door's ``context`` and ``playbook`` act for whom it
+    names.
+    """
 
     def decorate(function: Callable[..., Reply]) -> click.Command:
         @functools.wraps(function)
-        def body(*arguments: Any, site: str | None, output: str, check: bool = False, **options: Any) -> None:
+        def body(
+            *arguments: Any,
+            site: str | None,
+            output: str,
+            check: bool = False,
+            actor: str = "",
+            **options: Any,
+        ) -> None:
             command = click.get_current_context().command_path.removeprefix("vmm ")
-            door = Door(command=command, site=site_directory(site), output=output, check=check)
+            door = Door(command, site_directory(site), output, check=check, actor=actor)
             door.show(function(door, *arguments, **options), changes=changes)
 
         decorated: Callable[..., Any] = body
@@ -155,6 +174,8 @@ def operation(
             decorated = click.option(
                 "--check", "-C", is_flag=True, help="Only say what would be done; change nothing."
             )(decorated)
+        if by_operator:
+            decorated = named("actor")(decorated)
         choice = click.Choice(["text", "json"])
         decorated = click.option("--output", type=choice, default="text", help="How to answer.")(decorated)
         decorated = click.option("--site", metavar="DIR", help="Site directory [env: VMM_SITE].")(decorated)

@@ -165,7 +165,7 @@ def resume(door: Door, session: str, name: str, token_file: str, fence: int | No
 def close(door: Door, session: str, discard: bool, name: str, token_file: str) -> Reply:
     """End a session: capture the user's image, clean the VM, free its seat. Finishes what was cut off.
 
-    For an operator, or a Watcher with 'end'.
+    For an operator, or a Watcher with 'end'; --discard only for an operator.
 
     Example: vmm session close s-1a2b3c4d
     """

@@ -15,6 +15,7 @@ from vmm_automation.operations import ua, user_image, user_image_hooks
 from vmm_automation.operations.cleaning import clean
 from vmm_automation.operations.context import Context
 from vmm_automation.operations.entries import session_change
+from vmm_automation.operations.identity import require_operator
 from vmm_automation.operations.image_transfer import capture_from, deploy_into
 from vmm_automation.operations.session import begin_close, find, release
 from vmm_automation.operations.session_move import require_move
@@ -177,7 +178,9 @@ def restore(
 
     Raises:
         NotFound: there is no such generation.
+        NotPermitted: the site lists its operators, and this is none of them.
     """
+    require_operator(context.identity, doing=f"deploy a user image for session '{session_id}'")
     session = _on(context, guest, session_id)
     if session.state is not SessionState.ACTIVE:
         raise _wrong_state(session, wanted="active")
