@@ -15,8 +15,6 @@ from vmm_automation.model.times import read_moment, read_time
 from vmm_automation.operations import tokens, watcher
 from vmm_automation.operations.context import Context
 
-_LEASE_S = 300
-
 
 class ActionModule(VmmAction):
     """``vmm_watcher: {state: assigned, session: s-1234, watcher: bo, privileges: [view]}``."""
@@ -43,7 +41,8 @@ class ActionModule(VmmAction):
             return watcher.revoke(context.store, context.clock, reason=reason, idempotent=True, **common)
         if state == "lock_released":
             return watcher.lock_release(context.store, context.clock, idempotent=True, **common)
-        common["lease"] = timedelta(seconds=int(arguments.get("seconds") or _LEASE_S))
+        seconds = int(arguments.get("seconds") or 0) or context.site.policies.suspend_lease_s
+        common["lease"] = timedelta(seconds=seconds)
         if state == "lock_acquired":
             return watcher.lock_acquire(context.store, context.clock, **common)
         if state == "lock_handed_over":
