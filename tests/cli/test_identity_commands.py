@@ -201,10 +201,10 @@ def test_close_by_a_watcher_goes_through_the_playbook_with_name_and_token(tmp_pa
     assert (done.returncode, "lacks the privilege 'end'" in done.stderr) == (6, True), done.stderr
     guarded.vmm("watcher", "update", "s-1", "bo", "--add", "end", *by)
     assert "it was not given" in guarded.vmm(*close).stderr
-    done = guarded.vmm(*close, "--discard", environment=environment)
+    done = guarded.vmm(*close, "--discard", "--yes", environment=environment)
     assert (done.returncode, "only ann" in done.stderr) == (6, True), done.stderr
     guarded.vmm(*close, environment=environment)  # begins, and then finds no guest in this VM
-    assert guarded.json("session", "close", "s-1", "--discard", *by)[0] == 0
+    assert guarded.json("session", "close", "s-1", "--discard", "--yes", *by)[0] == 0
     entries = guarded.json("audit", "log")[1]["result"]["events"]
     entry = next(each for each in entries if each["action"] == "session.close")
     assert (entry["actor"], entry["from"]["user"], entry["from"]["door"]) == ("bo", os_user(), "cli")

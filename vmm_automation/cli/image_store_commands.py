@@ -113,14 +113,16 @@ def unpin(door: Door, user: str, ua: str, generation: int) -> Reply:
 @click.option("--keep-daily", type=click.IntRange(0), default=0, help="The newest of that many days.")
 @click.option("--keep-weekly", type=click.IntRange(0), default=0, help="The newest of that many weeks.")
 @click.option("--within", type=Duration(), default=timedelta(), help="All that are not older, such as 14d.")
-def prune(door: Door, user: str, ua: str, within: timedelta, **keep: int) -> Reply:
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def prune(door: Door, user: str, ua: str, within: timedelta, yes: bool, **keep: int) -> Reply:
     """Delete the generations that no rule keeps; never a pinned one, the newest, or the newest good one.
 
-    Example: vmm image prune --keep-last 5 --keep-daily 7 --keep-weekly 4
+    Example: vmm image prune --keep-last 5 --keep-daily 7 --keep-weekly 4 --yes
     """
     from vmm_automation.model.retention import Retention
     from vmm_automation.operations.image_upkeep import prune
 
+    door.confirm("Delete the generations that no rule keeps, for good?", yes=yes)
     rules = {name.removeprefix("keep_"): count for name, count in keep.items()}
     retention = Retention(**rules, within=within)
     result = prune(door.context, retention=retention, user=user, ua=ua, check=door.check)
