@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vmm_automation.cli.identity_options import named
+from vmm_automation.cli.text import cell, printable
 from vmm_automation.errors import UsageError
 from vmm_automation.places import Places
 
@@ -47,7 +48,7 @@ class Door:
 
     def say(self, line: str) -> None:
         """Progress for a person, on standard error."""
-        print(line, file=sys.stderr, flush=True)
+        print(printable(line), file=sys.stderr, flush=True)
 
     @property
     def context(self) -> Context:
@@ -125,7 +126,7 @@ class Door:
             }
             print(json.dumps(document, indent=2, default=str))
         elif reply.text:
-            print(reply.text)
+            print(printable(reply.text))
 
 
 def _token(file: str | None) -> str:
@@ -188,15 +189,13 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[object]], *, empty: s
     """Aligned columns, or a sentence where there is nothing to list."""
     if not rows:
         return empty
-    cells = [list(headings), *[["-" if cell in (None, "") else str(cell) for cell in row] for row in rows]]
+    cells = [list(headings), *[[cell(value) for value in row] for row in rows]]
     widths = [max(len(row[column]) for row in cells) for column in range(len(headings))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in cells]
+    lines = ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)) for row in cells]
     return "\n".join(line.rstrip() for line in lines)
 
 
 def fields(pairs: Mapping[str, object]) -> str:
     """One ``name  value`` line for each entry."""
     width = max(len(name) for name in pairs)
-    return "\n".join(
-        f"{name.ljust(width)}  {'-' if value in (None, '') else value}" for name, value in pairs.items()
-    )
+    return "\n".join(f"{name.ljust(width)}  {cell(value)}" for name, value in pairs.items())
