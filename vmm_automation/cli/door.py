@@ -115,8 +115,9 @@ class Door:
         answer: :func:`vmm_automation.operations.audit_log.verify` takes it as its anchor.
         """
         if self.output == "json":
-            told = not changes or "audit" in reply.result  # by the playbook that was run
-            result = reply.result if told else {**reply.result, "audit": self._audit_head()}
+            result = {key: value for key, value in reply.result.items() if key != "changed"}  # told beside it
+            if changes and "audit" not in result:  # of a playbook's, it is
+                result["audit"] = self._audit_head()
             document = {
                 "command": self.command,
                 "status": "ok",
