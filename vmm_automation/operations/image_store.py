@@ -39,7 +39,9 @@ def verify(
     """
     check_names(user=user, ua=ua)
     if number and not (user and ua):
-        raise UsageError("A generation's number needs its user and UA", hint="vmm image verify USER UA …")
+        raise UsageError(
+            "A generation's number needs its user and UA", hint="vmm image verify USER UA --generation 1"
+        )
     wanted = _wanted(context, user=user, ua=ua, number=number, every=every)
     stored = frozenset(context.images.archives())
     results = [_verdict(context, generation, stored=stored) for generation in wanted]
