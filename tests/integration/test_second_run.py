@@ -121,6 +121,7 @@ def test_watcher_and_suspension_playbooks_end_in_the_wanted_state_whatever_they_
     converge(vmm, "watcher_assign", **who, watcher_privileges=["suspend"])
     converge(vmm, "watcher_update", **who, watcher_privileges=["view"])
     converge(vmm, "watcher_lock_acquire", **who)
+    assert vmm.play("watcher_lock_renew", **who).changed
     converge(vmm, "session_suspend", session_id=session, session_watcher=_WATCHER)
     converge(vmm, "session_resume", session_id=session, session_watcher=_WATCHER)
     assert vmm.play("session_touch", session_id=session).changed
