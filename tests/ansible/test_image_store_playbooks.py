@@ -68,6 +68,9 @@ def test_generations_are_restored_verified_and_pruned_through_both_doors(
     status, told = play(site, "image_verify", image_store_all=True)
     assert (status, "changed=0" in told) == (0, True), told
     status, told = play(site, "image_prune", **WHOSE)
+    assert (status, "image_store_allow_destroy=true" in told) == (2, True), told
+    allowed = {**WHOSE, "image_store_allow_destroy": True}
+    status, told = play(site, "image_prune", **allowed)
     assert (status, "nothing says what to keep" in told) == (2, True), told
     assert site.json("image", "pin", "ann", "radicale", "--generation", "1")[1]["changed"] is True
     for words, changed, left in (
@@ -75,7 +78,7 @@ def test_generations_are_restored_verified_and_pruned_through_both_doors(
         ((), 1, [1, 3]),
         ((), 0, [1, 3]),
     ):
-        status, told = play(site, "image_prune", *words, **WHOSE, image_store_keep_last=1)
+        status, told = play(site, "image_prune", *words, **allowed, image_store_keep_last=1)
         assert (status, f"changed={changed}" in told, numbers(site)) == (0, True, left), told
     planned = site.json("image", "prune", "--keep-last", "1", "--check")[1]
     assert (planned["changed"], planned["result"]["images"][0]["kept"]) == (

@@ -36,6 +36,7 @@ from vmm_automation.adapters.ua_unit import fill_placeholders, render_unit
 from vmm_automation.errors import ArtifactInvalid, InvalidName
 from vmm_automation.model.names import check_name
 from vmm_automation.model.ua import UaDefinition, UaVersion
+from vmm_automation.places import make_directory
 
 #: raised when the layout above changes: then everything is delivered anew
 LAYOUT = 2
@@ -79,7 +80,7 @@ def build_bundle(
         )
     unit = render_unit(definition)
     with no_space(directory):
-        directory.mkdir(parents=True, exist_ok=True)
+        make_directory(directory)
         key = directory / f"{_inputs_key(definition, version, files, unit)}.digest"
         found = _built_before(key, directory)
         if found is None:

@@ -102,7 +102,7 @@ def capture(door: Door, session: str, due: bool) -> Reply:
     return Reply(reply.result, text, changed=reply.changed)
 
 
-@operation(command, "deploy", changes=True)
+@operation(command, "deploy", changes=True, by_operator=True)
 @click.argument("session")
 @click.option("--generation", type=click.IntRange(1), help="Its number; the newest if left out.")
 @click.option("--yes", is_flag=True, help="Do not ask.")

@@ -70,7 +70,7 @@ def show(door: Door, ua: str) -> Reply:
     return Reply(result, _shown(result))
 
 
-@operation(command, "install", changes=True)
+@operation(command, "install", changes=True, by_operator=True)
 @_ua
 @_version
 @targets
@@ -84,7 +84,7 @@ def install(door: Door, ua: str, version: str, **options: Any) -> Reply:
     return told(door, "ua_install", asked)
 
 
-@operation(command, "update", changes=True)
+@operation(command, "update", changes=True, by_operator=True)
 @_ua
 @_version
 @targets
@@ -98,7 +98,7 @@ def update(door: Door, ua: str, version: str, **options: Any) -> Reply:
     return told(door, "ua_update", asked)
 
 
-@operation(command, "deliver", changes=True)
+@operation(command, "deliver", changes=True, by_operator=True)
 @_ua
 @_version
 @targets
@@ -110,7 +110,7 @@ def deliver(door: Door, ua: str, version: str, **options: Any) -> Reply:
     return told(door, "ua_deliver", _wanted(ua, version, options))
 
 
-@operation(command, "activate", changes=True)
+@operation(command, "activate", changes=True, by_operator=True)
 @_ua
 @_version
 @targets
@@ -122,7 +122,7 @@ def activate(door: Door, ua: str, version: str, **options: Any) -> Reply:
     return told(door, "ua_activate", _wanted(ua, version, options))
 
 
-@operation(command, "deactivate", changes=True)
+@operation(command, "deactivate", changes=True, by_operator=True)
 @_ua
 @targets
 def deactivate(door: Door, ua: str, **options: Any) -> Reply:
@@ -133,7 +133,7 @@ def deactivate(door: Door, ua: str, **options: Any) -> Reply:
     return told(door, "ua_deactivate", _wanted(ua, "", options))
 
 
-@operation(command, "rollback", changes=True)
+@operation(command, "rollback", changes=True, by_operator=True)
 @_ua
 @targets
 def rollback(door: Door, ua: str, **options: Any) -> Reply:
@@ -144,7 +144,7 @@ def rollback(door: Door, ua: str, **options: Any) -> Reply:
     return told(door, "ua_rollback", _wanted(ua, "", options))
 
 
-@operation(command, "status", changes=True)
+@operation(command, "status", changes=True, by_operator=True)
 @click.argument("ua", default="")
 @targets
 @click.option("--repair", is_flag=True, help="Deliver and activate again where VM and ledger differ.")
@@ -159,7 +159,7 @@ def status(door: Door, ua: str, repair: bool, **options: Any) -> Reply:
     return Reply(reply.result, text, changed=reply.changed)
 
 
-@operation(command, "remove", changes=True)
+@operation(command, "remove", changes=True, by_operator=True)
 @_ua
 @click.option("--version", default="", help="Only this version; all if left out.")
 @targets

@@ -105,7 +105,7 @@ def show(door: Door, ua: str) -> Reply:
     return _shown(shown(door.context, ua))
 
 
-@operation(command, "pause", changes=True)
+@operation(command, "pause", changes=True, by_operator=True)
 @click.argument("ua")
 def pause(door: Door, ua: str) -> Reply:
     """Begin no other VM; those that are worked on are finished. The run then ends as a partial one.
@@ -117,7 +117,7 @@ def pause(door: Door, ua: str) -> Reply:
     return _shown(paused(door.context, ua_id=ua, check=door.check))
 
 
-@operation(command, "resume", changes=True)
+@operation(command, "resume", changes=True, by_operator=True)
 @click.argument("ua")
 def resume(door: Door, ua: str) -> Reply:
     """Go on with a rollout that was paused or cut off: the VMs that are not done, on the same terms.
@@ -127,7 +127,7 @@ def resume(door: Door, ua: str) -> Reply:
     return told(door, "ua_rollout_resume", {"ua_id": ua})
 
 
-@operation(command, "stop", changes=True)
+@operation(command, "stop", changes=True, by_operator=True)
 @click.argument("ua")
 def stop(door: Door, ua: str) -> Reply:
     """Give up a rollout that was paused or cut off; what was done on VMs stays.

@@ -40,6 +40,7 @@ from vmm_automation.images.archive import ArchivePolicy
 from vmm_automation.images.borg_failures import LOCKED, WARNING, WARNINGS, damaged, disk_full, translate
 from vmm_automation.images.manifest import verify
 from vmm_automation.model.image import Manifest
+from vmm_automation.places import make_directory
 
 LOCK_WAIT_S: Final = 120
 TAR_NAME: Final = "user.tar"
@@ -184,7 +185,7 @@ class BorgStore:
             return
         parent = self._repository.parent
         with _out_of_space(parent):
-            parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_directory(parent, mode=0o700)
             with exclusive(parent / "store.lock", what="the user image store"):
                 if not self._exists():
                     self._make_repository()

@@ -13,6 +13,7 @@ from vmm_automation.model.ua import UaDefinition, UaVersion
 from vmm_automation.model.vm import VmState
 from vmm_automation.operations import ua, ua_notes, vm_facts
 from vmm_automation.operations.context import Context
+from vmm_automation.operations.identity import require_operator
 from vmm_automation.operations.ua_base_packages import base_package_status
 from vmm_automation.operations.ua_offer import offered_ua
 from vmm_automation.operations.ua_role import with_role, without_role
@@ -138,6 +139,7 @@ def absent(
     check: bool = False,
 ) -> dict[str, Any]:
     """Remove one version of a UA from a guest, or all; what else is there stays as it is."""
+    require_operator(context.identity, doing=f"remove UA '{ua_id}'")
     if not allow_destroy:
         raise UsageError(
             f"Cannot remove UA '{ua_id}': destruction is off unless asked for",
@@ -159,6 +161,7 @@ def absent(
 
 def restored(context: Context, guest: Guest, *, check: bool = False) -> dict[str, Any]:
     """Deliver again what the ledger says is active on a guest, as after a rebuild, which this ends."""
+    require_operator(context.identity, doing=f"install UAs on VM '{guest.name}'")
     with context.store.reading() as tx:
         wanted = dict(ledger.active_versions(tx).get(guest.name, {}))
         rebuilding = vms.reason(tx, vm=guest.name) == vms.REBUILDING

@@ -13,6 +13,7 @@ from vmm_automation.images.manifest import to_generation
 from vmm_automation.model.image import Generation, Manifest
 from vmm_automation.operations.context import Context
 from vmm_automation.operations.entries import image_change
+from vmm_automation.operations.identity import require_operator
 from vmm_automation.operations.image_store import check_names, spool
 from vmm_automation.state import generation_marks, generations
 
@@ -54,7 +55,9 @@ def import_(
         NotFound: there is no such file.
         ArtifactInvalid: it is no such file, was cut or altered, or is signed with another key.
         Conflict: a session of that user and UA is running, whose end would overwrite it.
+        NotPermitted: the site lists its operators, and this is none of them.
     """
+    require_operator(context.identity, doing="import a user image")
     with spool(context) as private:
         tar, manifest = bundle.read(source, key_file=key_file or context.image_key, spool=private)
         check_names(user=manifest.user, ua=manifest.ua)

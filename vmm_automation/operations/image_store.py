@@ -2,7 +2,7 @@
 
 What is read of an archive is compared with the manifest beside it and with the digest that the state keeps.
 Rows go before archives: an archive that no row names is found by repair, a row without archive never comes
-to be.
+to be. What changes them is an operator's (NotPermitted).
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from vmm_automation.model.names import check_name
 from vmm_automation.model.times import to_text
 from vmm_automation.operations.context import Context
 from vmm_automation.operations.entries import image_change
+from vmm_automation.operations.identity import require_operator
 from vmm_automation.state import generation_marks, generations, orphans
 from vmm_automation.state.store import Tx
 
@@ -38,7 +39,9 @@ def verify(
     """
     check_names(user=user, ua=ua)
     if number and not (user and ua):
-        raise UsageError("A generation's number needs its user and UA", hint="vmm image verify USER UA …")
+        raise UsageError(
+            "A generation's number needs its user and UA", hint="vmm image verify USER UA --generation 1"
+        )
     wanted = _wanted(context, user=user, ua=ua, number=number, every=every)
     stored = frozenset(context.images.archives())
     results = [_verdict(context, generation, stored=stored) for generation in wanted]
@@ -86,6 +89,7 @@ def restore(
         ArtifactInvalid: its archive is damaged or missing.
         Conflict: a session of that user and UA is running, whose end would overwrite it.
     """
+    require_operator(context.identity, doing="restore user images")
     check_names(user=user, ua=ua)
     check_text(reason, kind="reason")
     if bool(number) == bool(orphan):
@@ -109,6 +113,7 @@ def pin(
     Raises:
         NotFound: there is no such generation.
     """
+    require_operator(context.identity, doing="pin user images")
     check_names(user=user, ua=ua)
     of = {"user": user, "ua": ua}
     with context.store.transaction(keep=not check) as tx:
@@ -131,6 +136,7 @@ def delete(
         NotFound: there is none.
         Conflict: it is the newest generation, or pinned.
     """
+    require_operator(context.identity, doing="delete user images")
     check_names(user=user, ua=ua)
     if bool(number) == bool(orphan):
         raise UsageError("Delete needs one generation", hint=f"vmm image delete {user} {ua} --generation 1")

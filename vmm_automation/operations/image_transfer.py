@@ -45,7 +45,8 @@ def deploy_into(
         raise Conflict(
             f"Cannot deploy generation {generation.number} of user '{session.user}' to UA '{definition.id}' "
             f"{version.version}: its data version is {older}, not {newer}, and {why}",
-            hint=f"vmm session open … --version {generation.ua_version}",
+            hint=f"vmm session open --user {session.user} --ua {definition.id} "
+            f"--version {generation.ua_version}",
             details={"generation": generation.number, "version": version.version},
         )
     with _spool(context) as spool:

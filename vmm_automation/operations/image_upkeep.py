@@ -12,6 +12,7 @@ from vmm_automation.model.image import Generation
 from vmm_automation.model.retention import Retention
 from vmm_automation.operations.context import Context
 from vmm_automation.operations.entries import image_change
+from vmm_automation.operations.identity import require_operator
 from vmm_automation.operations.image_store import check_names, drop_archives, prove
 from vmm_automation.state import generation_marks, generations
 
@@ -29,7 +30,9 @@ def prune(
 
     Raises:
         UsageError: the retention says nothing.
+        NotPermitted: the site lists its operators, and this is none of them.
     """
+    require_operator(context.identity, doing="prune user images")
     check_names(user=user, ua=ua)
     retention.require_a_rule()
     now = context.clock.now()
@@ -55,7 +58,11 @@ def repair(
 
     With ``remove`` the latter are deleted, unless they were stored within ``recent``. A generation whose
     archive is there again loses its mark.
+
+    Raises:
+        NotPermitted: the site lists its operators, and this is none of them.
     """
+    require_operator(context.identity, doing="repair user images")
     since = context.images.stored_since()
     with context.store.reading() as tx:
         found = generations.list_generations(tx)

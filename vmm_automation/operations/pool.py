@@ -1,4 +1,7 @@
-"""What is asked of a pool beyond its definition: other levels, or to give out no VM any more."""
+"""What is asked of a pool beyond its definition: other levels, or to give out no VM any more.
+
+Both are an operator's to ask (NotPermitted); a refill acts on it, whoever runs it.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from vmm_automation.errors import TaskFailed, UsageError
 from vmm_automation.model.pool import Levels, PoolDefinition, Warmth
 from vmm_automation.operations.context import Context
 from vmm_automation.operations.entries import pool_change
+from vmm_automation.operations.identity import require_operator
 from vmm_automation.operations.pool_refill import end, refill_one
 from vmm_automation.ports import PoolHands
 from vmm_automation.state import pools
@@ -32,6 +36,7 @@ def scaled(
         NotFound, SiteInvalid: the pool is not there or is wrong.
         UsageError: nothing was asked, or what no refill could or may reach.
     """
+    require_operator(context.identity, doing=f"scale pool '{name}'")
     definition = context.site.pool(name)
     asked = {Warmth.READY: ready, Warmth.PARKED: parked, Warmth.COLD: cold}
     stated = {str(level): count for level, count in asked.items() if count is not None}
@@ -87,6 +92,7 @@ def drained(
         LockHeld: another run refills it, so that nothing is deleted; it is drained nevertheless.
         TaskFailed: VMs could not be deleted; the next refill tries again.
     """
+    require_operator(context.identity, doing=f"drain pool '{name}'")
     context.site.pool(name)
     if drain is Drain.DELETE and not allow_destroy:
         raise UsageError(

@@ -23,7 +23,7 @@ from vmm_automation.operations import forwards
 from vmm_automation.operations.context import Context
 from vmm_automation.operations.entries import session_change
 from vmm_automation.operations.follow import IN_USE
-from vmm_automation.operations.identity import require_privilege
+from vmm_automation.operations.identity import require_operator, require_privilege
 from vmm_automation.operations.ownership import is_given_up, run_token
 from vmm_automation.operations.reconcile import is_to_be_closed, observe, require_guest
 from vmm_automation.operations.session_abandon import abandon, find
@@ -119,8 +119,10 @@ def begin_close(
     Raises:
         Conflict: another run opens, moves or closes it, or (not ``discard``) its VM is off; nothing was
             changed.
-        NotPermitted: neither an operator nor a Watcher with *end*.
+        NotPermitted: neither an operator nor a Watcher with *end*; to ``discard``, no operator.
     """
+    if discard:
+        require_operator(context.identity, doing=f"discard the data of session '{session_id}'")
     settle(context, session_id, check=check)
     session = find(context, session_id)
     if not discard:  # what state and VM disagree on is of no matter here: both are brought to one end

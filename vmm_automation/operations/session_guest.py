@@ -17,6 +17,7 @@ from vmm_automation.operations import ua, user_image, user_image_hooks, vm_lock
 from vmm_automation.operations.cleaning import clean
 from vmm_automation.operations.context import Context
 from vmm_automation.operations.entries import session_change
+from vmm_automation.operations.identity import require_operator
 from vmm_automation.operations.image_transfer import capture_from, deploy_into
 from vmm_automation.operations.session import begin_close, find, release
 from vmm_automation.operations.session_move import require_move
@@ -178,7 +179,9 @@ def restore(
 
     Raises:
         NotFound: there is no such generation.
+        NotPermitted: the site lists its operators, and this is none of them.
     """
+    require_operator(context.identity, doing=f"deploy a user image for session '{session_id}'")
     with vm_lock.held(context, guest.name):
         session = _on(context, guest, session_id)
         if session.state is not SessionState.ACTIVE:
@@ -194,9 +197,7 @@ def restore(
                 context, guest, session=session, generation=wanted, definition=definition, once_read=stop
             )
         except VmmError:
-            with suppress(
-                VmmError
-            ):  # the data are as they were; if it does not run, the session's reason says so
+            with suppress(VmmError):  # on the data of before; where that fails, the session's reason says so
                 _go_on(context, guest, session)
             raise
         _go_on(context, guest, session)

@@ -127,7 +127,7 @@ def update(
     if not seen.ua(definition.id).active:
         raise NotFound(
             f"Cannot update UA '{definition.id}' on VM '{guest.name}': no version of it is active there",
-            hint=f"vmm ua install {definition.id} {guest.name}",
+            hint=f"vmm ua install {definition.id} --vm {guest.name}",
             details={"host": guest.name, "ua": definition.id},
         )
     return _install(
@@ -247,7 +247,7 @@ def _require_space(guest: Guest, seen: GuestStatus, *, bundle: Bundle, what: str
         raise DiskFull(
             f"Cannot deliver {what} to VM '{guest.name}': it needs {needed >> 20} MiB free "
             f"on the guest's disk and there are {seen.free_bytes >> 20} MiB",
-            hint=f"vmm ua list {guest.name}",
+            hint=f"vmm ua status --vm {guest.name}",
             details={"host": guest.name, "step": "deliver", "needed": needed, "free": seen.free_bytes},
         )
 
@@ -256,7 +256,7 @@ def _require_delivered(guest: Guest, there: UaOnGuest, *, definition: UaDefiniti
     if version not in there.versions:
         raise NotFound(
             f"UA '{definition.id}' {version} is not delivered to VM '{guest.name}'",
-            hint=f"vmm ua install {definition.id} {guest.name}",
+            hint=f"vmm ua install {definition.id} --vm {guest.name}",
             details={"host": guest.name, "ua": definition.id, "version": version},
         )
 

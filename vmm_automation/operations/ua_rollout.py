@@ -16,6 +16,7 @@ from vmm_automation.errors import Conflict, Partial, VmmError, error_from_docume
 from vmm_automation.operations import deployment, ua_drain, vm_lock
 from vmm_automation.operations.actor import os_user
 from vmm_automation.operations.context import Context
+from vmm_automation.operations.identity import require_operator
 from vmm_automation.operations.ownership import run_token
 from vmm_automation.operations.ua_rollout_control import held, require_rollout, rollout_change, terms_of
 from vmm_automation.operations.ua_rollout_plan import Terms, batch_sizes, is_in_the_way, plan_rollout
@@ -45,7 +46,9 @@ def opened(
     Raises:
         UsageError: the batches are no numbers of VMs.
         LockHeld: another run rolls it out, or it is paused; ``details['holder']`` says who.
+        NotPermitted: the site lists its operators, and this is none of them.
     """
+    require_operator(context.identity, doing=f"roll out UA '{ua_id}'")
     batch_sizes(1, terms.batch)
     document = deployment.prepared(
         context, names, ua_id=ua_id, version=terms.version, pool=pool, limit=limit, order=terms.order
@@ -104,6 +107,7 @@ def on_vm(
     A session is waited for as long as the terms say, and until the VM is done no other is given it. Where
     they say nothing at all, only a pause counts, and a failure is raised.
     """
+    require_operator(context.identity, doing=f"roll out UA '{ua_id}'")
     began = time.monotonic()
     done: dict[str, Any] = {"changed": False, "vms": {guest.name: {"ua": ua_id, "actions": []}}}
     if not (check or terms.plain):

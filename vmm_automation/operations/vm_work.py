@@ -199,6 +199,7 @@ def _boot(work: Work, *, fresh: bool, late_clock: bool = False) -> None:
     With ``late_clock`` the guest's clock stands where its memory was saved, and is set.
     """
     hypervisor = work.context.hypervisor
+    work.files.restrict()
     work.phase("start", lambda: _start_on_a_free_port(work))
     point("vm.boot.started")
     vm = hypervisor.vm(work.name)

@@ -24,6 +24,11 @@ class ActionModule(VmmAction):
         if state == "verified":
             return image_store.verify(context, **of, number=number, every=bool(arguments.get("all")))
         if state == "pruned":
+            if not arguments.get("allow_destroy"):
+                raise UsageError(
+                    "Cannot prune user images: destruction is off unless asked for",
+                    hint="set image_store_allow_destroy=true (vmm: --yes)",
+                )
             return image_upkeep.prune(context, retention=_retention(arguments), **of, check=check)
         if not (of["user"] and of["ua"]):
             raise UsageError(f"'{state}' needs a user and a UA", hint="image_store_user=ada image_store_ua=…")
