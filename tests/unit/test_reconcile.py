@@ -248,6 +248,7 @@ def test_closing_of_a_session_that_was_never_used_captures_nothing_when_it_is_re
     """What a half-done opening left in the guest must not become the user's newest generation."""
     with context.store.transaction() as tx:
         tx.execute("UPDATE sessions SET state = 'starting', seen_at = '', owner = :gone", gone=GONE)
+    clock.advance(minutes=15)
     assert session.begin_close(context, "s-1")["steps"] == ["release"]
     move(context, SessionState.CLOSING, owner=GONE)
     clock.advance(minutes=15)
