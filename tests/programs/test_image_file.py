@@ -258,10 +258,24 @@ def test_exported_generation_comes_back_as_the_newest(context: Context, tmp_path
     assert newest.root_digest == first.root_digest
     assert newest.reason.startswith("imported: it was generation 1, captured 2026-01-31")
     assert image_file.import_(context, source=target)["changed"] is False
-    (event,) = audit_log.read(context.store)["events"]
-    assert event["action"] == "image.import"
+    events = audit_log.read(context.store)["events"]
+    assert sorted(event["action"] for event in events) == ["image.export", "image.import"]
     with pytest.raises(Conflict):
         image_file.export(context, **ANN, target=target)
+
+
+def test_export_is_told_of_once_and_repeated_without_change(context: Context, tmp_path: Path) -> None:
+    """A dry run writes neither file nor entry; a file that holds the generation is left as it is."""
+    store_generation(context, FILES)
+    target = tmp_path / "ann.vmmimage"
+    assert image_file.export(context, **ANN, target=target, check=True)["changed"] is True
+    assert (target.exists(), audit_log.read(context.store)["events"]) == (False, [])
+    assert [image_file.export(context, **ANN, target=target)["changed"] for _ in range(2)] == [True, False]
+    target.write_bytes(target.read_bytes()[:-1])
+    with pytest.raises(Conflict):
+        image_file.export(context, **ANN, target=target)
+    (event,) = audit_log.read(context.store)["events"]
+    assert event["result"]["path"] == str(target)
 
 
 def test_altered_file_changes_nothing(context: Context, tmp_path: Path) -> None:

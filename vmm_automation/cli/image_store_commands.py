@@ -144,7 +144,7 @@ def delete(door: Door, user: str, ua: str, generation: int | None, orphan: str, 
 
     door.confirm(f"Delete data of user '{user}', UA '{ua}', for good?", yes=yes)
     result = delete(door.context, user=user, ua=ua, number=generation or 0, orphan=orphan, check=door.check)
-    return Reply(result, f"'{result['deleted']}' is deleted", changed=True)
+    return Reply(result, f"'{result['deleted']}' is deleted", changed=result["changed"])
 
 
 @operation(command, "repair", changes=True)
@@ -165,7 +165,7 @@ def repair(door: Door, yes: bool, recent: timedelta) -> Reply:
     return Reply(result, table(("WHAT", "HOW MANY"), rows, empty=""), changed=result["changed"])
 
 
-@operation(command, "export")
+@operation(command, "export", changes=True)
 @_user
 @_ua
 @click.argument("file", type=click.Path(path_type=Path))
@@ -177,10 +177,10 @@ def export(door: Door, user: str, ua: str, file: Path, generation: int | None) -
     """
     from vmm_automation.operations.image_file import export
 
-    result = export(door.context, user=user, ua=ua, target=file.absolute(), number=generation or 0)
-    return Reply(
-        result, f"Generation {result['generation']['number']} is in '{result['path']}'", changed=True
-    )
+    wanted: dict[str, Any] = {"target": file.absolute(), "number": generation or 0}
+    result = export(door.context, user=user, ua=ua, **wanted, check=door.check)
+    text = f"Generation {result['generation']['number']} is in '{result['path']}'"
+    return Reply(result, text, changed=result["changed"])
 
 
 @operation(command, "import", changes=True)

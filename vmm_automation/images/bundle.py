@@ -52,7 +52,7 @@ def write(target: Path, *, tar: Path, manifest: Manifest, key_file: Path, spool:
         NotFound: the directory does not exist.
         ToolMissing, DiskFull, PreflightFailed: zstd is not installed, there is no space, or no key.
     """
-    _require_free(target)
+    require_free(target)
     document = json.dumps(manifest.to_document(), sort_keys=True, indent=1).encode()
     (spool / _MEMBERS[0]).write_bytes(document)
     (spool / _MEMBERS[1]).write_bytes(_signature(spool / _MEMBERS[0], tar, key=_key(key_file)))
@@ -209,7 +209,12 @@ def _header(name: str, size: int) -> tarfile.TarInfo:
     return header
 
 
-def _require_free(target: Path) -> None:
+def require_free(target: Path) -> None:
+    """Find out before the work is done whether :func:`write` can give a file this name.
+
+    Raises:
+        Conflict, NotFound: as :func:`write`.
+    """
     if not target.parent.is_dir():
         raise NotFound(f"Directory '{target.parent}' does not exist", hint=f"mkdir -p {target.parent}")
     if os.path.lexists(target):

@@ -8,6 +8,7 @@ from typing import Any
 
 from vmm_automation.errors import ArtifactInvalid
 from vmm_automation.images import bundle
+from vmm_automation.images.archive import shown
 from vmm_automation.images.borg import archive_name
 from vmm_automation.images.manifest import to_generation
 from vmm_automation.model.image import Generation, Manifest
@@ -15,22 +16,32 @@ from vmm_automation.operations.context import Context
 from vmm_automation.operations.entries import image_change
 from vmm_automation.operations.image_store import check_names, spool
 from vmm_automation.state import generation_marks, generations
+from vmm_automation.trace import point
 
 _IMPORTED = "imported"
 
 
-def export(context: Context, *, user: str, ua: str, target: Path, number: int = 0) -> dict[str, Any]:
+def export(
+    context: Context, *, user: str, ua: str, target: Path, number: int = 0, check: bool = False
+) -> dict[str, Any]:
     """Write a generation (0: the newest), read whole and proven, as a new file.
+
+    Nothing is done where the file is there and holds that generation. The entry in the audit chain comes
+    before the file: there is no copy of a user's data that no entry tells of.
 
     Raises:
         NotFound: there is no such generation, or no such directory.
-        Conflict: there is something of that name already.
+        Conflict: there is something else of that name.
         ArtifactInvalid: the stored generation is damaged.
     """
     check_names(user=user, ua=ua)
     with context.store.reading() as tx:
         wanted = generations.get(tx, user=user, ua=ua, number=number or None)
         recorded = generations.get_manifest(tx, user=user, ua=ua, number=wanted.number)
+    told = {"generation": wanted.to_document(), "path": shown(str(target))}
+    if _holds(context, target, recorded):
+        return {"changed": False, **told}
+    bundle.require_free(target)
     with spool(context) as private:
         tar, stored = context.images.read(wanted.archive, into=private / "stored")
         if stored.files != recorded.files:
@@ -39,8 +50,35 @@ def export(context: Context, *, user: str, ua: str, target: Path, number: int = 
                 hint=f"vmm image verify {user} {ua} --generation {wanted.number}",
                 details={"archive": wanted.archive},
             )
-        bundle.write(target, tar=tar, manifest=recorded, key_file=context.image_key, spool=private)
-    return {"changed": True, "generation": wanted.to_document(), "path": str(target)}
+        _note_export(context, wanted, target, check=check)
+        if not check:
+            point("image.export.recorded")
+            bundle.write(target, tar=tar, manifest=recorded, key_file=context.image_key, spool=private)
+    return {"changed": True, **told}
+
+
+def _holds(context: Context, target: Path, manifest: Manifest) -> bool:
+    """Whether a file is what an export of this manifest would write."""
+    if not target.is_file():
+        return False
+    with spool(context) as private:
+        try:
+            return bundle.read(target, key_file=context.image_key, spool=private)[1] == manifest
+        except ArtifactInvalid:
+            return False
+
+
+def _note_export(context: Context, generation: Generation, target: Path, *, check: bool) -> None:
+    of = {"user": generation.user, "ua": generation.ua}
+    with (
+        context.store.transaction(keep=not check) as tx,
+        image_change(tx, context, **of, action="image.export", now=context.clock.now()) as result,
+    ):
+        result |= {
+            "number": generation.number,
+            "digest": generation.root_digest,
+            "path": shown(str(target)),
+        }
 
 
 def import_(
@@ -63,6 +101,7 @@ def import_(
             return {"changed": False, "generation": newest.to_document()}
         if not check:
             context.images.write(generation.archive, tar=tar, manifest=manifest)
+            point("image.import.stored")
         return {"changed": True, "generation": _record(context, generation, manifest, check=check)}
 
 
