@@ -96,6 +96,20 @@ def capture(door: Door, session: str, due: bool) -> Reply:
     return Reply(reply.result, text, changed=reply.changed)
 
 
+@operation(command, "preview")
+@click.argument("session")
+def preview(door: Door, session: str) -> Reply:
+    """Show what a capture would add, change, remove and leave out now, and by which rule; nothing is stored.
+
+    Example: vmm image preview s-1a2b3c4d
+    """
+    result = door.playbook("image_preview", {"user_image_session": session}).result
+    rows = [(one["layer"], one["change"], one["path"], one["why"]) for one in result["changes"]]
+    rows += [("-", "left out", one["path"], one["why"]) for one in result["left_out"]]
+    listing = table(("LAYER", "CHANGE", "PATH", "WHY"), rows, empty="Nothing has changed.")
+    return Reply(result, f"A capture would fail: {result['refused']}" if result["refused"] else listing)
+
+
 @operation(command, "deploy", changes=True)
 @click.argument("session")
 @click.option("--generation", type=click.IntRange(1), help="Its number; the newest if left out.")

@@ -97,7 +97,7 @@ def capture_from(
             images=None if check else context.images,
             clock=context.clock,
             unless=newest.root_digest if newest and changed_only else "",
-            base=_base(context, newest) if newest else None,
+            base=base_of(context, newest) if newest else None,
         )
     if not archive:
         context.progress(f"Session '{session.id}': the data are still those of generation {parent}")
@@ -109,7 +109,7 @@ def capture_from(
     return _told(context, generation, consistency=manifest.consistency)
 
 
-def _base(context: Context, newest: Generation) -> Base:
+def base_of(context: Context, newest: Generation) -> Base:
     """The archive that what has changed may be told from; read without its proof, which the outcome has."""
     with context.store.reading() as tx:
         manifest = generations.get_manifest(tx, user=newest.user, ua=newest.ua, number=newest.number)

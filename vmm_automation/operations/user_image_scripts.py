@@ -129,6 +129,12 @@ def deploy_script(
     return _script("deploy", account=account, settings=settings, functions={"convert": convert}, paths=paths)
 
 
+def preview_script(account: SessionAccount, *, paths: Sequence[str], beside: Sequence[str]) -> str:
+    """Print what lies below ``paths`` and directly in ``beside``: kind and path, NUL-ended, in base64."""
+    settings = {"id": "preview", "beside": "\n".join(beside)}
+    return _script("preview", account=account, settings=settings, paths=paths)
+
+
 def clean_script(account: SessionAccount, *, check: bool = False) -> str:
     """Remove all that is the account's; prints what is left, a line each. With ``check`` only the latter."""
     settings = {"swept": " ".join(account.swept), "check": "1" if check else "0"}
