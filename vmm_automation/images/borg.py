@@ -8,7 +8,8 @@ Layout below the store's parent directory (``Places.user_images``)::
     store.lock       held while the repository is made; never unlinked
     repository.new/  a repository whose making was interrupted; removed by the next attempt
 
-Each archive holds ``user.tar``, byte for byte as it came from the guest, and ``manifest.json``.
+Each archive holds the tar, byte for byte as it was proven, and the manifest, in :mod:`parts
+<vmm_automation.images.parts>`; older ones hold ``user.tar`` and ``manifest.json``.
 
 Atomicity: an archive is there completely or not at all; a writer that is killed leaves nothing that
 :meth:`BorgStore.archives` lists, and its lock is taken over by the next one on the same controller.
@@ -39,6 +40,7 @@ from vmm_automation.errors import ArtifactInvalid, DiskFull, ToolMissing, VmmErr
 from vmm_automation.images.archive import ArchivePolicy
 from vmm_automation.images.borg_failures import LOCKED, WARNING, WARNINGS, damaged, disk_full, translate
 from vmm_automation.images.manifest import verify
+from vmm_automation.images.parts import pack, unpack
 from vmm_automation.model.image import Manifest
 
 LOCK_WAIT_S: Final = 120
@@ -51,6 +53,7 @@ _LOCK_ATTEMPT_S: Final = 3
 # 4 KiB to 256 KiB chunks, 16 KiB on average: settings are many small files, and a changed one must not
 # drag its neighbours in the tar along. borg's default chunks hold dozens of such files.
 _CHUNKS: Final = "buzhash,12,18,14,4095"
+_INTO_FILE: Final = 'file=$1; shift; exec "$@" >"$file"'
 _SAFE_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,254}")
 _UNSAFE: Final = re.compile(r"[^A-Za-z0-9._@+-]")
 
@@ -93,7 +96,7 @@ class BorgStore:
     def write(self, archive: str, *, tar: Path, manifest: Manifest) -> None:
         """Store a whole tar, already checked, and its manifest as one archive.
 
-        Needs a file system with hard links below ``tar``; nothing is copied.
+        Needs as much space again beside ``tar``.
 
         Raises:
             Conflict: there is an archive of that name.
@@ -101,12 +104,10 @@ class BorgStore:
         self._ensure_repository()
         location = self._location(archive)
         with _out_of_space(tar.parent), tempfile.TemporaryDirectory(dir=tar.parent) as staging:
-            (Path(staging) / TAR_NAME).hardlink_to(tar)
-            text = json.dumps(manifest.to_document(), sort_keys=True)
-            (Path(staging) / MANIFEST_NAME).write_text(text)
-            options = ["--json", "--chunker-params", _CHUNKS, "-C", "zstd,3", "--files-cache", "disabled"]
-            options += ["--noacls", "--noxattrs", "--noflags"]
-            done = self._borg("create", *options, location, TAR_NAME, MANIFEST_NAME, cwd=Path(staging))
+            packed = Path(staging) / "parts.tar"
+            pack(tar, manifest, into=packed)
+            options = ["--chunker-params", _CHUNKS, "-C", "zstd,3"]
+            done = self._borg("import-tar", *options, location, str(packed))
         if done.status == 0:
             return
         broken = self._failure(done, doing=f"store user image '{archive}'")
@@ -129,13 +130,22 @@ class BorgStore:
         self._require(f"read user image '{archive}'")
         with _out_of_space(into):
             into.mkdir(mode=0o700, parents=True, exist_ok=True)
-        names = (TAR_NAME, MANIFEST_NAME)
-        options = ["--noacls", "--noxattrs", "--noflags"]
-        done = self._borg("extract", *options, self._location(archive), *names, cwd=into)
+        joined, location = into / "joined", self._location(archive)
+        done = self._borg("extract", "--stdout", location, stdout=joined)
         if done.status != 0:
             broken = self._failure(done, doing=f"read user image '{archive}'")
             raise disk_full(into) if isinstance(broken, DiskFull) else broken
+        if not unpack(joined, tar=into / TAR_NAME, manifest=into / MANIFEST_NAME):
+            joined.unlink()
+            self._extract_whole(location, doing=f"read user image '{archive}'", into=into)
         return into / TAR_NAME
+
+    def _extract_whole(self, location: str, *, doing: str, into: Path) -> None:
+        """An archive of two files, as they were written before there were parts."""
+        options = ["--noacls", "--noxattrs", "--noflags"]
+        done = self._borg("extract", *options, location, TAR_NAME, MANIFEST_NAME, cwd=into)
+        if done.status != 0:
+            raise self._failure(done, doing=doing)
 
     def archives(self) -> tuple[str, ...]:
         """The names of all archives, oldest first; none where nothing was ever written."""
@@ -211,7 +221,9 @@ class BorgStore:
             )
         return f"{self._repository}::{archive}"
 
-    def _borg(self, command: str, *words: str, cwd: Path | None = None) -> Completed:
+    def _borg(
+        self, command: str, *words: str, cwd: Path | None = None, stdout: Path | None = None
+    ) -> Completed:
         environment = {
             "BORG_BASE_DIR": str(self._repository.parent / "borg"),
             "BORG_PASSCOMMAND": f"cat {shlex.quote(str(self._key_file))}",
@@ -225,6 +237,8 @@ class BorgStore:
         foreign = [word for name in _FOREIGN if name in os.environ for word in ("-u", name)]
         start = ["env", *foreign, _program()] if foreign else [_program()]
         argv = [*start, command, "--lock-wait", str(_LOCK_ATTEMPT_S), *words]
+        if stdout:
+            argv = ["sh", "-c", _INTO_FILE, "sh", str(stdout), *argv]
         for _ in range(LOCK_WAIT_S // _LOCK_ATTEMPT_S):
             done = run(argv, env=environment, cwd=cwd, check=False)
             if done.status not in LOCKED:

@@ -11,7 +11,7 @@ import errno
 import hashlib
 import os
 import tarfile
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -28,13 +28,30 @@ _SYMLINK: Final = "a"
 
 
 @dataclass(frozen=True)
-class _Member:
+class Member:
     """Where the bytes of a member lie; ``link`` is the earlier path that a hard link names."""
 
+    path: str
     source: Path
     start: int
     end: int
     link: str = ""
+
+
+def members(archive: Path) -> Iterator[Member]:
+    """The members of a tar that was proven before, in their order.
+
+    Raises:
+        ArtifactInvalid: it is damaged.
+    """
+    try:
+        with tarfile.open(archive, "r:", encoding="utf-8", errors="surrogateescape") as tar:
+            while (member := tar.next()) is not None:
+                tar.members.clear()  # type: ignore[attr-defined]  # kept by tarfile, would fill the memory
+                link = member.linkname if member.type == tarfile.LNKTYPE else ""
+                yield Member(member.name, archive, member.offset, tar.offset, link)
+    except tarfile.TarError as damaged:
+        raise ArtifactInvalid(f"User image archive '{archive.name}' is damaged: {damaged}") from damaged
 
 
 def unchanged(
@@ -66,10 +83,10 @@ def splice(base: Path, changes: Path, *, kept: Collection[str], into: Path) -> N
 
 
 def _splice(base: Path, changes: Path, *, kept: Collection[str], into: Path) -> None:
-    wanted = {path: member for path, member in _members(base).items() if path in kept}
+    wanted = {member.path: member for member in members(base) if member.path in kept}
     if len(wanted) != len(kept):
         raise ArtifactInvalid(f"User image archive '{base.name}' lacks a path of its manifest")
-    wanted |= _members(changes)
+    wanted |= {member.path: member for member in members(changes)}
     with into.open("xb") as target, base.open("rb") as old, changes.open("rb") as new:
         files = {base: old, changes: new}
         written: set[str] = set()
@@ -88,20 +105,7 @@ def relayered(entries: Sequence[FileEntry], layers: dict[str, str]) -> tuple[Fil
     return tuple(replace(entry, layer=layers[entry.path]) for entry in entries)
 
 
-def _members(archive: Path) -> dict[str, _Member]:
-    found = {}
-    try:
-        with tarfile.open(archive, "r:", encoding="utf-8", errors="surrogateescape") as tar:
-            while (member := tar.next()) is not None:
-                tar.members.clear()  # type: ignore[attr-defined]  # kept by tarfile, would fill the memory
-                link = member.linkname if member.type == tarfile.LNKTYPE else ""
-                found[member.name] = _Member(archive, member.offset, tar.offset, link)
-    except tarfile.TarError as damaged:
-        raise ArtifactInvalid(f"User image archive '{archive.name}' is damaged: {damaged}") from damaged
-    return found
-
-
-def _copy(source: BinaryIO, member: _Member, target: BinaryIO) -> None:
+def _copy(source: BinaryIO, member: Member, target: BinaryIO) -> None:
     source.seek(member.start)
     left = member.end - member.start
     while left:
