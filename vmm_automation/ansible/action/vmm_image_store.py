@@ -55,10 +55,8 @@ def _repaired(context: Context, given: Given, check: bool) -> Given:
 
 
 def _imported(context: Context, given: Given, check: bool) -> Given:
-    key = given.get("key")
-    return image_file.import_(
-        context, source=_file(given), key_file=Path(str(key)) if key else None, check=check
-    )
+    keys = {"key_file": _optional(given, "key"), "identity": _optional(given, "identity")}
+    return image_file.import_(context, source=_file(given), **keys, check=check)
 
 
 def _shown(context: Context, given: Given, _check: bool, of: dict[str, str]) -> Given:
@@ -91,7 +89,78 @@ def _deleted(context: Context, given: Given, check: bool, of: dict[str, str]) ->
 
 
 def _exported(context: Context, given: Given, check: bool, of: dict[str, str]) -> Given:
-    return image_file.export(context, **of, target=_file(given), number=_number(given), check=check)
+    wanted: Given = {**of, "target": _file(given), "recipients": _optional(given, "recipients")}
+    return image_file.export(context, **wanted, number=_number(given), check=check)
+
+
+_OF_MANY:
+            return _OF_MANY[state](context, arguments, check)
+        if state not in _OF_ONE:
+            raise UsageError(f"'{state}' is not a state of stored images", hint="image_store_state=verified")
+        of = _texts(arguments, "user", "ua")
+        if not all(of.values()):
+            raise UsageError(f"'{state}' needs a user and a UA", hint="image_store_user=ada image_store_ua=…")
+        return _OF_ONE[state](context, arguments, check, of)
+
+
+def _listed(context: Context, given: Given, _check: bool) -> Given:
+    of = _texts(given, "user", "ua")
+    return image_listing.listing(context.store, **of, orphaned=bool(given.get("orphaned")))
+
+
+def _verified(context: Context, given: Given, _check: bool) -> Given:
+    of = _texts(given, "user", "ua")
+    return image_store.verify(context, **of, number=_number(given), every=bool(given.get("all")))
+
+
+def _pruned(context: Context, given: Given, check: bool) -> Given:
+    counts = {key: int(given.get(f"keep_{key}") or 0) for key in ("last", "daily", "weekly")}
+    retention = Retention(**counts, within=_duration(given, "within"))
+    return image_upkeep.prune(context, retention=retention, **_texts(given, "user", "ua"), check=check)
+
+
+def _repaired(context: Context, given: Given, check: bool) -> Given:
+    remove, recent = bool(given.get("allow_destroy")), _duration(given, "recent")
+    return image_upkeep.repair(context, remove=remove, recent=recent, check=check)
+
+
+def _imported(context: Context, given: Given, check: bool) -> Given:
+    keys = {"key_file": _optional(given, "key"), "identity": _optional(given, "identity")}
+    return image_file.import_(context, source=_file(given), **keys, check=check)
+
+
+def _shown(context: Context, given: Given, _check: bool, of: dict[str, str]) -> Given:
+    return image_listing.manifest(context.store, **of, number=_number(given))
+
+
+def _compared(context: Context, given: Given, _check: bool, of: dict[str, str]) -> Given:
+    old, new = _number(given, "from"), _number(given, "to")
+    return image_store.difference(context, **of, old=old, new=new)
+
+
+def _restored(context: Context, given: Given, check: bool, of: dict[str, str]) -> Given:
+    texts = _texts(given, "orphan", "reason")
+    return image_store.restore(context, **of, number=_number(given), **texts, check=check)
+
+
+def _pinned(context: Context, given: Given, check: bool, of: dict[str, str]) -> Given:
+    pinned = given["state"] == "pinned"
+    return image_store.pin(context, **of, number=_number(given), pinned=pinned, check=check)
+
+
+def _deleted(context: Context, given: Given, check: bool, of: dict[str, str]) -> Given:
+    if not given.get("allow_destroy"):
+        raise UsageError(
+            "Cannot delete a user's data: destruction is off unless asked for",
+            hint="set image_store_allow_destroy=true (vmm: --yes)",
+        )
+    orphan = _texts(given, "orphan")
+    return image_store.delete(context, **of, number=_number(given), **orphan, check=check)
+
+
+def _exported(context: Context, given: Given, check: bool, of: dict[str, str]) -> Given:
+    wanted: Given = {"target": _file(given), "recipients": _optional(given, "recipients")}
+    return image_file.export(context, **of, **wanted, number=_number(given), check=check)
 
 
 _OF_MANY: dict[str, Callable[[Context, Given, bool], Given]] = {
@@ -118,6 +187,10 @@ def _texts(given: Given, *names: str) -> dict[str, str]:
 
 def _number(given: Given, name: str = "generation") -> int:
     return int(given.get(name) or 0)
+
+
+def _optional(given: Given, name: str) -> Path | None:
+    return Path(str(given[name])) if given.get(name) else None
 
 
 def _file(given: Given) -> Path:
