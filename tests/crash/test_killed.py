@@ -23,6 +23,7 @@ from vmm_automation.trace import POINTS
 from ..integration.killed_at import IN_GUEST
 from ..real_state import RealState
 from .file_vms import SSH_PORT
+from .test_killed_images import IMAGE_POINTS
 from .test_killed_pools import POOL_POINTS
 from .world import World
 
@@ -271,6 +272,6 @@ def test_no_point_is_left_out() -> None:
     """Each is either killed at here, or with a guest."""
     here = {case.point for case in CASES}
     here |= {"audit.appended", "state.migrate.defined", "state.import.replaced"}
-    here |= {"state.file.written", "state.file.named", *POOL_POINTS}
+    here |= {"state.file.written", "state.file.named", *POOL_POINTS, *IMAGE_POINTS}
     assert here | IN_GUEST == set(POINTS)
     assert not here & IN_GUEST

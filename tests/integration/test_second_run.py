@@ -143,6 +143,7 @@ def test_image_playbooks_make_a_generation_and_bring_it_back(
     number = captured["number"]
     deploy: dict[str, Any] = {"user_image_session": session, "user_image_generation": number}
     assert converge(vmm, "image_deploy", **deploy, **_DESTROY_IMAGE).result["deployed"] == number
+    converge(vmm, "image_preview", nothing_to_do=True, user_image_session=session)
     converge(vmm, "image_capture_due", nothing_to_do=True)
     definition = (vmm.site / "uas" / "radicale.yml").read_text()
     timed = vmm.on_site(tmp_path / "site", {"uas/radicale.yml": f"{definition}capture: {{every_s: 1}}\n"})

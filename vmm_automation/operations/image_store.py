@@ -24,6 +24,7 @@ from vmm_automation.operations.entries import image_change
 from vmm_automation.operations.identity import require_operator
 from vmm_automation.state import generation_marks, generations, orphans
 from vmm_automation.state.store import Tx
+from vmm_automation.trace import point
 
 _TEXT_LIMIT = 200
 
@@ -67,7 +68,7 @@ def difference(context: Context, *, user: str, ua: str, old: int, new: int) -> d
     with context.store.reading() as tx:
         before = generations.get_manifest(tx, user=user, ua=ua, number=old)
         after = generations.get_manifest(tx, user=user, ua=ua, number=new)
-    return {"from": old, "to": new, "layers": compare(before.files, after.files)}
+    return {"changed": False, "from": old, "to": new, "layers": compare(before.files, after.files)}
 
 
 def restore(
@@ -132,8 +133,10 @@ def delete(
 ) -> dict[str, Any]:
     """Delete one generation, or one save that was kept aside, and its archive where nothing else names it.
 
+    Nothing is done where the generation was there once and is gone.
+
     Raises:
-        NotFound: there is none.
+        NotFound: there never was such a generation, or there is no such save.
         Conflict: it is the newest generation, or pinned.
     """
     require_operator(context.identity, doing="delete user images")
@@ -141,6 +144,9 @@ def delete(
     if bool(number) == bool(orphan):
         raise UsageError("Delete needs one generation", hint=f"vmm image delete {user} {ua} --generation 1")
     of = {"user": user, "ua": ua}
+    with context.store.reading() as tx:
+        if number and generation_marks.is_gone(tx, **of, number=number):
+            return {"changed": False, "deleted": number, "archives": []}
     with (
         context.store.transaction(keep=not check) as tx,
         image_change(tx, context, **of, action="image.delete", now=context.clock.now()) as result,
@@ -159,12 +165,15 @@ def delete(
 
 def drop_archives(context: Context, names: tuple[str, ...]) -> None:
     """Take archives out of the store and give their space back; one that is gone already is no matter."""
-    stored = frozenset(context.images.archives()) if names else frozenset()
+    if not names:
+        return
+    point("image.drop.recorded")
+    stored = frozenset(context.images.archives())
     for name in names:
         if name in stored:
             context.images.delete(name)
-    if names:
-        context.images.compact()
+    point("image.drop.dropped")
+    context.images.compact()
 
 
 def prove(context: Context, generation: Generation) -> Manifest:

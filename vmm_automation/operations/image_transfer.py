@@ -15,6 +15,7 @@ from vmm_automation.model.ua import UaDefinition
 from vmm_automation.operations import user_image, user_image_hooks, write_back
 from vmm_automation.operations.context import Context
 from vmm_automation.operations.entries import image_change
+from vmm_automation.operations.user_image_fetch import Base
 from vmm_automation.ports import Guest
 from vmm_automation.state import generations
 from vmm_automation.trace import point
@@ -54,7 +55,13 @@ def deploy_into(
         point("image.deploy.read")
         once_read()
         user_image.deploy(
-            guest, tar=tar, manifest=manifest, ua=definition, session=session.id, converters=converters
+            guest,
+            tar=tar,
+            manifest=manifest,
+            ua=definition,
+            session=session.id,
+            converters=converters,
+            archive=generation.archive,
         )
     point("image.deploy.unpacked")
     of, now = {"user": session.user, "ua": session.ua}, context.clock.now()
@@ -101,6 +108,7 @@ def capture_from(
             images=None if check else context.images,
             clock=context.clock,
             unless=newest.root_digest if newest and changed_only else "",
+            base=base_of(context, newest) if newest else None,
         )
     if not archive:
         context.progress(f"Session '{session.id}': the data are still those of generation {parent}")
@@ -110,6 +118,13 @@ def capture_from(
     point("image.capture.stored")
     generation = write_back.record(context, manifest=manifest, archive=archive, closing=closing)
     return _told(context, generation, consistency=manifest.consistency)
+
+
+def base_of(context: Context, newest: Generation) -> Base:
+    """The archive that what has changed may be told from; read without its proof, which the outcome has."""
+    with context.store.reading() as tx:
+        manifest = generations.get_manifest(tx, user=newest.user, ua=newest.ua, number=newest.number)
+    return Base(newest.archive, manifest, lambda into: context.images.extract(newest.archive, into=into))
 
 
 def _told(context: Context, generation: Generation, *, consistency: str) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from vmm_automation.operations.entries import image_change
 from vmm_automation.operations.identity import require_operator
 from vmm_automation.operations.image_store import check_names, drop_archives, prove
 from vmm_automation.state import generation_marks, generations
+from vmm_automation.trace import point
 
 #: an archive that no generation names may be of a capture that is about to name it
 RECENT = timedelta(hours=1)
@@ -70,6 +71,7 @@ def repair(
     wrong = [one for one in found if (one.archive not in since) != (one.state == "missing")]
     for generation in wrong:
         _mark(context, generation, missing=generation.archive not in since, check=check)
+        point("image.repair.marked")
     limit = context.clock.now() - recent
     unnamed = {name: stored <= limit for name, stored in since.items() if name not in named}
     removed = tuple(name for name, old in unnamed.items() if old and remove)
