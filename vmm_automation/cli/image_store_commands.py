@@ -170,14 +170,19 @@ def repair(door: Door, yes: bool, recent: timedelta) -> Reply:
 @_ua
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--generation", type=_NUMBER, help="Its number; the newest if left out.")
-def export(door: Door, user: str, ua: str, file: Path, generation: int | None) -> Reply:
-    """Write a generation as one new .vmmimage file, which tar and zstd can open; it is not encrypted.
+@click.option(
+    "--recipients", type=click.Path(path_type=Path), help="Encrypt it for the age recipients in this file."
+)
+def export(
+    door: Door, user: str, ua: str, file: Path, generation: int | None, recipients: Path | None
+) -> Reply:
+    """Write a generation as one new .vmmimage file, which tar and zstd (and age) can open.
 
     Example: vmm image export ada radicale ada-radicale.vmmimage
     """
     from vmm_automation.operations.image_file import export
 
-    wanted: dict[str, Any] = {"target": file.absolute(), "number": generation or 0}
+    wanted: dict[str, Any] = {"target": file.absolute(), "number": generation or 0, "recipients": recipients}
     result = export(door.context, user=user, ua=ua, **wanted, check=door.check)
     text = f"Generation {result['generation']['number']} is in '{result['path']}'"
     return Reply(result, text, changed=result["changed"])
@@ -188,14 +193,18 @@ def export(door: Door, user: str, ua: str, file: Path, generation: int | None) -
 @click.option(
     "--key", type=click.Path(path_type=Path), help="The key of the store that it was exported from."
 )
-def import_(door: Door, file: Path, key: Path | None) -> Reply:
+@click.option(
+    "--identity", type=click.Path(path_type=Path), help="The age identity that it is encrypted for, a file."
+)
+def import_(door: Door, file: Path, key: Path | None, identity: Path | None) -> Reply:
     """Make the content of a .vmmimage file the newest generation of its user, after all of it is proven.
 
     Example: vmm image import ada-radicale.vmmimage
     """
     from vmm_automation.operations.image_file import import_
 
-    result = import_(door.context, source=file.absolute(), key_file=key, check=door.check)
+    files: dict[str, Any] = {"source": file.absolute(), "key_file": key, "identity": identity}
+    result = import_(door.context, **files, check=door.check)
     number = result["generation"]["number"]
     return Reply(result, f"Its content is generation {number}", changed=result["changed"])
 

@@ -7,7 +7,8 @@ Its members, in this order, and no others::
     data.tar        the user's data, byte for byte as it was captured
 
 The HMAC's key is derived from the key of the image store, so that a file counts as good only where it was
-made with that key. It proves origin, it hides nothing: whoever has the file can read the user's data.
+made with that key. It proves origin, it hides nothing: whoever has the file can read the user's data, unless
+it was encrypted by ``age`` for recipients of the caller's.
 
 Atomicity: a file is there under its name completely or not at all, and never in the place of another.
 """
@@ -28,6 +29,7 @@ from typing import Any, Final, NoReturn
 
 from vmm_automation.adapters.process import run
 from vmm_automation.errors import ArtifactInvalid, Conflict, DiskFull, NotFound, PreflightFailed
+from vmm_automation.images.age import decrypt, encrypt, is_encrypted
 from vmm_automation.images.archive import ArchivePolicy
 from vmm_automation.images.manifest import verify
 from vmm_automation.model.image import Manifest
@@ -44,13 +46,24 @@ _MALFORMED: Final = (tarfile.TarError, ArithmeticError, EOFError, LookupError, R
 _DECOMPRESS: Final = 'ulimit -f "$1" && exec zstd -q -d -c -- "$2" > "$3"'
 
 
-def write(target: Path, *, tar: Path, manifest: Manifest, key_file: Path, spool: Path) -> None:
+def write(
+    target: Path,
+    *,
+    tar: Path,
+    manifest: Manifest,
+    key_file: Path,
+    spool: Path,
+    recipients: Path | None = None,
+) -> None:
     """Write a generation, read and proven, as a new file with mode 0600; ``spool`` is the caller's own.
+
+    With ``recipients``, a file of age recipients, it is encrypted for them.
 
     Raises:
         Conflict: there is something of that name.
         NotFound: the directory does not exist.
-        ToolMissing, DiskFull, PreflightFailed: zstd is not installed, there is no space, or no key.
+        ToolMissing, DiskFull, PreflightFailed: zstd or age is not installed, there is no space, or no key.
+        UsageError: ``recipients`` is no such file.
     """
     require_free(target)
     document = json.dumps(manifest.to_document(), sort_keys=True, indent=1).encode()
@@ -65,7 +78,10 @@ def write(target: Path, *, tar: Path, manifest: Manifest, key_file: Path, spool:
     try:
         with _space(target.parent):
             os.close(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-            run(["zstd", "-q", "-f", "-3", "--check", "-o", fresh, packed])
+            plain = spool / "packed.zst" if recipients else fresh
+            run(["zstd", "-q", "-f", "-3", "--check", "-o", plain, packed])
+            if recipients:
+                encrypt(plain, recipients=recipients, into=fresh)
             fresh.chmod(0o600)
             _sync(fresh)
             target.hardlink_to(fresh)
@@ -83,9 +99,16 @@ def write(target: Path, *, tar: Path, manifest: Manifest, key_file: Path, spool:
 
 
 def read(
-    source: Path, *, key_file: Path, spool: Path, policy: ArchivePolicy | None = None
+    source: Path,
+    *,
+    key_file: Path,
+    spool: Path,
+    identity: Path | None = None,
+    policy: ArchivePolicy | None = None,
 ) -> tuple[Path, Manifest]:
     """Unpack a file into ``spool``, which is the caller's own, and prove all of it.
+
+    ``identity`` is the file with the age identity that an encrypted one is for.
 
     Returns the tar's path below ``spool`` and the manifest.
 
@@ -98,7 +121,10 @@ def read(
     if not source.is_file():
         raise NotFound(f"User image file '{source}' does not exist", hint=f"ls -l {source.parent}")
     key = _key(key_file)
-    packed = _decompressed(source, spool=spool, limit=2 * policy.max_bytes + _MANIFEST_BYTES)
+    plain = spool / "plain.zst" if is_encrypted(source) else source
+    if plain is not source:
+        decrypt(source, identity=identity, into=plain)
+    packed = _decompressed(plain, source=source, spool=spool, limit=2 * policy.max_bytes + _MANIFEST_BYTES)
     manifest_file, signature_file, tar = (spool / name for name in _MEMBERS)
     _unpack(packed, into=spool, source=source)
     packed.unlink()
@@ -108,9 +134,9 @@ def read(
     return tar, manifest
 
 
-def _decompressed(source: Path, *, spool: Path, limit: int) -> Path:
+def _decompressed(plain: Path, *, source: Path, spool: Path, limit: int) -> Path:
     packed = spool / "packed.tar"
-    words = ["sh", "-c", _DECOMPRESS, "sh", str(limit // _BLOCK + 1), str(source.absolute()), str(packed)]
+    words = ["sh", "-c", _DECOMPRESS, "sh", str(limit // _BLOCK + 1), str(plain.absolute()), str(packed)]
     done = run(words, check=False)
     if done.status == 127:  # what a shell says of a program that is not there
         run(["zstd", "--version"])

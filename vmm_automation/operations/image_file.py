@@ -8,6 +8,7 @@ from typing import Any
 
 from vmm_automation.errors import ArtifactInvalid
 from vmm_automation.images import bundle
+from vmm_automation.images.age import is_encrypted
 from vmm_automation.images.archive import shown
 from vmm_automation.images.borg import archive_name
 from vmm_automation.images.manifest import to_generation
@@ -22,12 +23,20 @@ _IMPORTED = "imported"
 
 
 def export(
-    context: Context, *, user: str, ua: str, target: Path, number: int = 0, check: bool = False
+    context: Context,
+    *,
+    user: str,
+    ua: str,
+    target: Path,
+    number: int = 0,
+    recipients: Path | None = None,
+    check: bool = False,
 ) -> dict[str, Any]:
-    """Write a generation (0: the newest), read whole and proven, as a new file.
+    """Write a generation (0: the newest), read whole and proven, as a new file, encrypted for ``recipients``.
 
-    Nothing is done where the file is there and holds that generation. The entry in the audit chain comes
-    before the file: there is no copy of a user's data that no entry tells of.
+    Nothing is done where the file is there and holds that generation, which an encrypted one does not tell.
+    The entry in the audit chain comes before the file: there is no copy of a user's data that no entry tells
+    of.
 
     Raises:
         NotFound: there is no such generation, or no such directory.
@@ -53,13 +62,20 @@ def export(
         _note_export(context, wanted, target, check=check)
         if not check:
             point("image.export.recorded")
-            bundle.write(target, tar=tar, manifest=recorded, key_file=context.image_key, spool=private)
+            bundle.write(
+                target,
+                tar=tar,
+                manifest=recorded,
+                key_file=context.image_key,
+                spool=private,
+                recipients=recipients,
+            )
     return {"changed": True, **told}
 
 
 def _holds(context: Context, target: Path, manifest: Manifest) -> bool:
     """Whether a file is what an export of this manifest would write."""
-    if not target.is_file():
+    if not target.is_file() or is_encrypted(target):
         return False
     with spool(context) as private:
         try:
@@ -82,11 +98,17 @@ def _note_export(context: Context, generation: Generation, target: Path, *, chec
 
 
 def import_(
-    context: Context, *, source: Path, key_file: Path | None = None, check: bool = False
+    context: Context,
+    *,
+    source: Path,
+    key_file: Path | None = None,
+    identity: Path | None = None,
+    check: bool = False,
 ) -> dict[str, Any]:
     """Make a file's content the newest generation of its user and UA; nothing where it is that already.
 
-    ``key_file`` is the key of the image store that the file was exported from, unless it is this one's.
+    ``key_file`` is the key of the image store that the file was exported from, unless it is this one's;
+    ``identity`` is a file with the age identity that it is encrypted for, if it is.
 
     Raises:
         NotFound: there is no such file.
@@ -94,7 +116,8 @@ def import_(
         Conflict: a session of that user and UA is running, whose end would overwrite it.
     """
     with spool(context) as private:
-        tar, manifest = bundle.read(source, key_file=key_file or context.image_key, spool=private)
+        key = key_file or context.image_key
+        tar, manifest = bundle.read(source, key_file=key, spool=private, identity=identity)
         check_names(user=manifest.user, ua=manifest.ua)
         generation, manifest, newest = _next(context, manifest)
         if newest and newest.root_digest == manifest.root_digest:

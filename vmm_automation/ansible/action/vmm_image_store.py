@@ -55,10 +55,8 @@ def _repaired(context: Context, given: Given, check: bool) -> Given:
 
 
 def _imported(context: Context, given: Given, check: bool) -> Given:
-    key = given.get("key")
-    return image_file.import_(
-        context, source=_file(given), key_file=Path(str(key)) if key else None, check=check
-    )
+    keys = {"key_file": _optional(given, "key"), "identity": _optional(given, "identity")}
+    return image_file.import_(context, source=_file(given), **keys, check=check)
 
 
 def _shown(context: Context, given: Given, _check: bool, of: dict[str, str]) -> Given:
@@ -91,7 +89,8 @@ def _deleted(context: Context, given: Given, check: bool, of: dict[str, str]) ->
 
 
 def _exported(context: Context, given: Given, check: bool, of: dict[str, str]) -> Given:
-    return image_file.export(context, **of, target=_file(given), number=_number(given), check=check)
+    wanted: Given = {**of, "target": _file(given), "recipients": _optional(given, "recipients")}
+    return image_file.export(context, **wanted, number=_number(given), check=check)
 
 
 _OF_MANY: dict[str, Callable[[Context, Given, bool], Given]] = {
@@ -118,6 +117,10 @@ def _texts(given: Given, *names: str) -> dict[str, str]:
 
 def _number(given: Given, name: str = "generation") -> int:
     return int(given.get(name) or 0)
+
+
+def _optional(given: Given, name: str) -> Path | None:
+    return Path(str(given[name])) if given.get(name) else None
 
 
 def _file(given: Given) -> Path:
