@@ -185,7 +185,7 @@ def _check_signature(source: Path, signature: Path, manifest: Path, tar: Path, *
         return
     try:
         sums = [{name: json.loads(text).get(name) for name in _MEMBERS} for text in (wanted, found)]
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, RecursionError):
         _refuse(source, "its signature is none")
     if sums[0] != sums[1]:
         _refuse(source, "it was altered after it was written")

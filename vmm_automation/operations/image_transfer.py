@@ -11,7 +11,7 @@ from vmm_automation.adapters.private_directory import private_directory
 from vmm_automation.errors import Conflict
 from vmm_automation.model.image import Generation
 from vmm_automation.model.session import Session
-from vmm_automation.model.ua import UaDefinition
+from vmm_automation.model.ua import Converter, UaDefinition
 from vmm_automation.operations import user_image, user_image_hooks, write_back
 from vmm_automation.operations.context import Context
 from vmm_automation.operations.entries import image_change
@@ -38,18 +38,7 @@ def deploy_into(
         Conflict: nothing converts it.
         ArtifactInvalid, TaskFailed, DiskFull, GuestUnreachable: the guest's home is as it was.
     """
-    version = definition.version(session.version)
-    older, newer = generation.data_version, version.data_version
-    converters = user_image_hooks.converters_between(definition, older=older, newer=newer)
-    if converters is None:
-        why = "nothing converts it" if older < newer else "data are never taken back"
-        raise Conflict(
-            f"Cannot deploy generation {generation.number} of user '{session.user}' to UA '{definition.id}' "
-            f"{version.version}: its data version is {older}, not {newer}, and {why}",
-            hint=f"vmm session open --user {session.user} --ua {definition.id} "
-            f"--version {generation.ua_version}",
-            details={"generation": generation.number, "version": version.version},
-        )
+    converters = _converters(generation, session=session, definition=definition)
     with _spool(context) as spool:
         tar, manifest = context.images.read(generation.archive, into=spool)
         point("image.deploy.read")
@@ -64,15 +53,46 @@ def deploy_into(
             archive=generation.archive,
         )
     point("image.deploy.unpacked")
-    of, now = {"user": session.user, "ua": session.ua}, context.clock.now()
+    newer = definition.version(session.version).data_version
+    converted = f"{generation.data_version} to {newer}" if converters else ""
+    _note_deployed(context, guest, session=session, generation=generation, converted=converted)
+
+
+def _converters(
+    generation: Generation, *, session: Session, definition: UaDefinition
+) -> tuple[Converter, ...]:
+    """What brings a generation to the data version of the session's version of the UA.
+
+    Raises:
+        Conflict: nothing does.
+    """
+    version = definition.version(session.version)
+    older, newer = generation.data_version, version.data_version
+    found = user_image_hooks.converters_between(definition, older=older, newer=newer)
+    if found is None:
+        why = "nothing converts it" if older < newer else "data are never taken back"
+        raise Conflict(
+            f"Cannot deploy generation {generation.number} of user '{session.user}' to UA '{definition.id}' "
+            f"{version.version}: its data version is {older}, not {newer}, and {why}",
+            hint=f"vmm session open --user {session.user} --ua {definition.id} "
+            f"--version {generation.ua_version}",
+            details={"generation": generation.number, "version": version.version},
+        )
+    return found
+
+
+def _note_deployed(
+    context: Context, guest: Guest, *, session: Session, generation: Generation, converted: str
+) -> None:
+    of = {"user": session.user, "ua": session.ua}
     with (
         context.store.transaction() as tx,
-        image_change(tx, context, **of, action="image.deploy", now=now) as result,
+        image_change(tx, context, **of, action="image.deploy", now=context.clock.now()) as result,
     ):
-        converted = {"converted": f"{older} to {newer}"} if converters else {}
-        result |= {"number": generation.number, "session": session.id, "vm": guest.name, **converted}
+        told = {"number": generation.number, "session": session.id, "vm": guest.name}
+        result.update({**told, "converted": converted} if converted else told)
     point("image.deploy.recorded")
-    how = f", converted from data version {older} to {newer}" if converters else ""
+    how = f", converted from data version {converted}" if converted else ""
     context.progress(f"Generation {generation.number} of user '{session.user}' is on VM '{guest.name}'{how}")
 
 
