@@ -48,26 +48,31 @@ class Bundled:
         self.write(self.path)
 
     def write(self, target: Path, *, manifest: Manifest | None = None) -> None:
+        """As another file, by the same key."""
         spool = self.fresh()
         manifest = manifest or self.manifest
         bundle.write(target, tar=self.tar, manifest=manifest, key_file=self.key, spool=spool)
 
     def fresh(self) -> Path:
+        """An empty spool."""
         spool = self.place / "spool"
         shutil.rmtree(spool, ignore_errors=True)
         spool.mkdir()
         return spool
 
     def read(self, path: Path, **options: Any) -> tuple[bytes, Manifest]:
+        """Its tar and its manifest, proven."""
         tar, manifest = bundle.read(
             path, key_file=options.pop("key", self.key), spool=self.fresh(), **options
         )
         return tar.read_bytes(), manifest
 
     def opened(self) -> bytes:
+        """The tar that it is inside."""
         return subprocess.run(["zstd", "-dc", self.path], check=True, capture_output=True).stdout
 
     def closed(self, content: bytes) -> Path:
+        """Such a tar as a file."""
         path = self.place / "other.vmmimage"
         path.write_bytes(subprocess.run(["zstd"], input=content, check=True, capture_output=True).stdout)
         return path

@@ -1,4 +1,4 @@
-"""The image store on another host: a real sshd on a loopback port, which lets nothing but borg serve run."""
+"""The image store on another host: a real SSH server on a loopback port that runs nothing but borg serve."""
 
 from __future__ import annotations
 
@@ -22,30 +22,16 @@ from vmm_automation.model.remote_store import RemoteStore
 from ..fake_clock import FakeClock
 from .stored_images import make_tar, manifest_of
 
-_SSHD = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin")
+_SERVER = shutil.which("dropbear", path=f"{os.environ['PATH']}:/usr/sbin")
 pytestmark = [
-    pytest.mark.skipif(_SSHD is None, reason="sshd is not installed (apt-get install openssh-server)"),
-    pytest.mark.skipif(os.geteuid() != 0, reason="an account for sshd needs root"),
+    pytest.mark.skipif(_SERVER is None, reason="dropbear is not installed (apt-get install dropbear-bin)"),
+    pytest.mark.skipif(os.geteuid() != 0, reason="a home of root's own needs root"),
 ]
-_CONFIG = """
-Port {port}
-ListenAddress 127.0.0.1
-HostKey {place}/host
-AuthorizedKeysFile {place}/authorized_keys
-PidFile none
-StrictModes no
-UsePAM no
-PasswordAuthentication no
-PermitRootLogin yes
-"""
-#: the account that sshd wants, and its empty directory, in a mount namespace of its own
+#: root's home is the test's own, in a mount namespace of the server
 _START = """set -e
-cat /etc/passwd >{place}/passwd
-grep -q ^sshd: {place}/passwd || echo sshd:x:65533:65534::/run/sshd:/usr/sbin/nologin >>{place}/passwd
+sed 's|^\\(root:.*\\):/root:|\\1:{place}/root:|' /etc/passwd >{place}/passwd
 mount --bind {place}/passwd /etc/passwd
-mount -t tmpfs -o mode=755 tmpfs /run
-mkdir -m 0755 /run/sshd
-exec {sshd} -D -e -f {place}/sshd_config
+exec {server} -F -E -s -p 127.0.0.1:{port} -r {place}/host.dropbear
 """
 
 
@@ -59,20 +45,23 @@ def free_port() -> int:
 def remote(tmp_path: Path) -> Iterator[RemoteStore]:
     """Another host, with a place for a repository; its key is known."""
     place, port = tmp_path / "host", free_port()
-    place.mkdir()
+    (place / "root" / ".ssh").mkdir(mode=0o700, parents=True)
     for name in ("host", "client"):
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", place / name], check=True)
     borg = Path(sys.executable).with_name("borg")
     allowed = f'command="{borg} serve --restrict-to-path {place}/images",restrict'
-    (place / "authorized_keys").write_text(f"{allowed} {(place / 'client.pub').read_text()}")
+    keys = place / "root" / ".ssh" / "authorized_keys"
+    keys.write_text(f"{allowed} {(place / 'client.pub').read_text()}")
+    keys.chmod(0o600)
+    theirs = [place / "host", place / "host.dropbear"]
+    subprocess.run(["dropbearconvert", "openssh", "dropbear", *theirs], check=True, capture_output=True)
     known = (place / "host.pub").read_text().split()[:2]
     (place / "known_hosts").write_text(f"[127.0.0.1]:{port} {' '.join(known)}\n")
-    (place / "sshd_config").write_text(_CONFIG.format(port=port, place=place))
-    script = _START.format(place=place, sshd=_SSHD)
+    script = _START.format(place=place, port=port, server=_SERVER)
     server = subprocess.Popen(["unshare", "--mount", "sh", "-c", script], stderr=subprocess.PIPE, text=True)
     assert server.stderr is not None
     said = []
-    while "Server listening" not in (line := server.stderr.readline()):
+    while "Not backgrounding" not in (line := server.stderr.readline()):
         said.append(line)
         assert line, said
     url = f"ssh://root@127.0.0.1:{port}{place}/images/repository"
