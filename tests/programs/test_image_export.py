@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +66,3 @@ def test_altered_file_changes_nothing(context: Context, tmp_path: Path) -> None:
     with pytest.raises(ArtifactInvalid):
         image_file.import_(context, source=target)
     assert (numbers(context), len(context.images.archives())) == ([1], 1)
-
-
-_AGE = pytest.mark.skipif(shutil.which("age") is None, reason="age is not installed (apt-get install age)")
