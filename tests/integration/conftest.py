@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import secrets
 import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from vmm_automation.adapters.lockfile import exclusive
 from vmm_automation.images.borg import BorgStore
 from vmm_automation.places import Places
 
@@ -31,7 +34,6 @@ def site() -> Iterator[Controller]:
     root.chmod(0o755)  # QEMU runs as its own user and reads disks below
     name = f"t{secrets.token_hex(4)}"
     controller = Controller(home=root / "home", site=root / "site", name=name)
-    _borrow_base_images(Places.from_environment().base_images, controller.home / "base_images")
     _copy_site(controller)
     try:
         yield controller
@@ -41,14 +43,27 @@ def site() -> Iterator[Controller]:
 
 
 @pytest.fixture(scope="session")
-def base_image(site: Controller) -> None:
-    """The base image, built if no other home has it: once for all homes of the tests."""
-    assert site("playbook", "run", "base_image_build", "-e", "base_image_name=debian").result
+def base_image(site: Controller) -> Iterator[None]:
+    """The base image, built if no other home has it: once for all homes of all processes of the tests."""
+    run = os.environ.get("PYTEST_XDIST_TESTRUNUID", secrets.token_hex(8))
+    builder = replace(site, home=Path("/var/tmp") / f"vmm-test-images-{run}")
+    builder.home.mkdir(mode=0o755, exist_ok=True)
+    with builder.home.joinpath("users").open("a") as users:
+        with exclusive(builder.home / "build", what="the base image"):
+            fcntl.flock(users, fcntl.LOCK_SH)
+            _borrow_base_images(Places.from_environment().base_images, builder.home / "base_images")
+            assert builder("playbook", "run", "base_image_build", "-e", "base_image_name=debian").result
+        _borrow_base_images(builder.home / "base_images", site.home / "base_images")
+        yield
+        with suppress(BlockingIOError):  # the last one tidies up
+            fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(builder.home)
 
 
 @pytest.fixture(scope="session")
-def two_vms(site: Controller) -> tuple[str, str]:
+def two_vms(site: Controller, base_image: None) -> tuple[str, str]:
     """Two running VMs; created once, at the same time."""
+    del base_image
     assert site("vm", "create", *VMS).changed
     return VMS
 
@@ -137,9 +152,10 @@ def _require_libvirt() -> None:
 
 def _borrow_base_images(source: Path, target: Path) -> None:
     """Link the finished images of another home, which never change; one that is not there is built."""
-    target.mkdir(parents=True)
+    target.mkdir(parents=True, exist_ok=True)
     for image in source.glob("[!.]*-*/"):
-        (target / image.name).symlink_to(image.resolve(), target_is_directory=True)
+        if not (target / image.name).exists():
+            (target / image.name).symlink_to(image.resolve(), target_is_directory=True)
     if (source / "acceleration.json").exists():
         shutil.copy(source / "acceleration.json", target)
 
