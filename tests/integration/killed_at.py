@@ -21,6 +21,16 @@ CLOSING = (
 REBUILDING = ("vm.clean.destroyed", "vm.clean.renewed", "vm.clean.started")
 #: moving one to the other VM
 MOVING = ("session.move.captured",)
+#: opening a session on a volume whose user has none, or closing one
+ON_VOLUME = (
+    "image.volume.opened",
+    "image.volume.attached",
+    "image.volume.mounted",
+    "image.volume.sealed",
+    "image.volume.detached",
+    "image.volume.kept",
+    "image.volume.renewed",
+)
 CREATING = (
     "vm.create.disk",
     "vm.create.seed",
@@ -31,7 +41,7 @@ CREATING = (
 )
 DELETING = ("vm.remove.destroyed", "vm.remove.undefined", "vm.remove.removed", "vm.delete.recorded")
 INSTALLING = ("ua.install.sent", "ua.install.activated", "ua.install.recorded")
-IN_GUEST = {*OPENING, *CLOSING, *MOVING, *REBUILDING, *CREATING, *DELETING, *INSTALLING}
+IN_GUEST = {*OPENING, *CLOSING, *MOVING, *ON_VOLUME, *REBUILDING, *CREATING, *DELETING, *INSTALLING}
 
 
 def kill_at(vmm: Controller, point: str, *words: str) -> None:

@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Any
 
 from vmm_automation.errors import Conflict, NotFound
+from vmm_automation.model.policies import Tier
 
 
 class DeploymentState(StrEnum):
@@ -96,11 +97,16 @@ class Requirements:
 
 @dataclass(frozen=True)
 class UserData:
-    """Paths below the session account's home, by layer, and patterns that are left out."""
+    """Paths below the session account's home, by layer, and patterns that are left out.
+
+    ``tier`` is how sessions get them, None for as the site says; ``volume_mib`` how large a volume may grow.
+    """
 
     settings: tuple[str, ...] = ()
     exceptions: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
+    tier: Tier | None = None
+    volume_mib: int = 10240
 
 
 @dataclass(frozen=True)

@@ -8,15 +8,44 @@ from typing import Any
 
 from vmm_automation.adapters.private_directory import private_directory
 from vmm_automation.errors import Conflict
+from vmm_automation.images.archive import ArchivePolicy
 from vmm_automation.model.image import Generation
 from vmm_automation.model.session import Session
-from vmm_automation.model.ua import UaDefinition
-from vmm_automation.operations import user_image, user_image_hooks, write_back
+from vmm_automation.model.ua import Converter, UaDefinition
+from vmm_automation.operations import user_image, user_image_hooks, user_volume, write_back
 from vmm_automation.operations.context import Context
 from vmm_automation.operations.entries import image_change
+from vmm_automation.operations.user_image_scripts import SessionAccount
 from vmm_automation.ports import Guest
 from vmm_automation.state import generations
 from vmm_automation.trace import point
+
+
+def bring_in(
+    context: Context,
+    guest: Guest,
+    *,
+    session: Session,
+    generation: Generation | None,
+    definition: UaDefinition,
+) -> None:
+    """Give a session that begins on a VM its user's data, on a volume where its UA or the site wants that.
+
+    A generation that has a layer comes by that, whatever its size; another, or one to be converted, by files.
+
+    Raises:
+        Conflict: nothing converts the generation.
+        ArtifactInvalid, TaskFailed, DiskFull, GuestUnreachable: the data are not there.
+    """
+    if user_volume.is_wanted(context, definition):
+        as_it_is = generation and not _converters(generation, session=session, definition=definition)
+        archive = generation.archive if generation and as_it_is else ""
+        there = user_volume.bring_up(context, guest, session=session, archive=archive, definition=definition)
+        if there and generation:
+            _note_deployed(context, guest, session=session, generation=generation, by="volume")
+            return
+    if generation:
+        deploy_into(context, guest, session=session, generation=generation, definition=definition)
 
 
 def deploy_into(
@@ -28,10 +57,38 @@ def deploy_into(
         Conflict: nothing converts it.
         ArtifactInvalid, TaskFailed, DiskFull, GuestUnreachable: the guest's home is as it was.
     """
+    converters = _converters(generation, session=session, definition=definition)
+    with _spool(context) as spool:
+        tar, manifest = context.images.read(generation.archive, into=spool)
+        point("image.deploy.read")
+        user_image.deploy(
+            guest,
+            tar=tar,
+            manifest=manifest,
+            ua=definition,
+            session=session.id,
+            converters=converters,
+            account=user_volume.account_of(context, session, vm=guest.name),
+            policy=ArchivePolicy(home=SessionAccount().home),
+        )
+    point("image.deploy.unpacked")
+    newer = definition.version(session.version).data_version
+    converted = f"{generation.data_version} to {newer}" if converters else ""
+    _note_deployed(context, guest, session=session, generation=generation, converted=converted)
+
+
+def _converters(
+    generation: Generation, *, session: Session, definition: UaDefinition
+) -> tuple[Converter, ...]:
+    """What brings a generation to the data version of the session's version of the UA.
+
+    Raises:
+        Conflict: nothing does.
+    """
     version = definition.version(session.version)
     older, newer = generation.data_version, version.data_version
-    converters = user_image_hooks.converters_between(definition, older=older, newer=newer)
-    if converters is None:
+    found = user_image_hooks.converters_between(definition, older=older, newer=newer)
+    if found is None:
         why = "nothing converts it" if older < newer else "data are never taken back"
         raise Conflict(
             f"Cannot deploy generation {generation.number} of user '{session.user}' to UA '{definition.id}' "
@@ -39,22 +96,27 @@ def deploy_into(
             hint=f"vmm session open … --version {generation.ua_version}",
             details={"generation": generation.number, "version": version.version},
         )
-    with _spool(context) as spool:
-        tar, manifest = context.images.read(generation.archive, into=spool)
-        point("image.deploy.read")
-        user_image.deploy(
-            guest, tar=tar, manifest=manifest, ua=definition, session=session.id, converters=converters
-        )
-    point("image.deploy.unpacked")
-    of, now = {"user": session.user, "ua": session.ua}, context.clock.now()
+    return found
+
+
+def _note_deployed(
+    context: Context,
+    guest: Guest,
+    *,
+    session: Session,
+    generation: Generation,
+    converted: str = "",
+    by: str = "files",
+) -> None:
+    of = {"user": session.user, "ua": session.ua}
     with (
         context.store.transaction() as tx,
-        image_change(tx, context, **of, action="image.deploy", now=now) as result,
+        image_change(tx, context, **of, action="image.deploy", now=context.clock.now()) as result,
     ):
-        converted = {"converted": f"{older} to {newer}"} if converters else {}
-        result |= {"number": generation.number, "session": session.id, "vm": guest.name, **converted}
+        told = {"number": generation.number, "session": session.id, "vm": guest.name, "by": by}
+        result.update({**told, "converted": converted} if converted else told)
     point("image.deploy.recorded")
-    how = f", converted from data version {older} to {newer}" if converters else ""
+    how = f", converted from data version {converted}" if converted else f", by {by}"
     context.progress(f"Generation {generation.number} of user '{session.user}' is on VM '{guest.name}'{how}")
 
 

@@ -11,11 +11,11 @@ from typing import Any
 from vmm_automation.errors import Conflict
 from vmm_automation.model.session import Session, SessionState
 from vmm_automation.model.ua import UaDefinition
-from vmm_automation.operations import ua, user_image, user_image_hooks
+from vmm_automation.operations import ua, user_image, user_image_hooks, user_volume
 from vmm_automation.operations.cleaning import clean
 from vmm_automation.operations.context import Context
 from vmm_automation.operations.entries import session_change
-from vmm_automation.operations.image_transfer import capture_from, deploy_into
+from vmm_automation.operations.image_transfer import bring_in, capture_from, deploy_into
 from vmm_automation.operations.session import begin_close, find, release
 from vmm_automation.operations.session_move import require_move
 from vmm_automation.ports import Guest
@@ -38,8 +38,7 @@ def bring_up(context: Context, guest: Guest, session_id: str) -> dict[str, Any]:
     definition = context.site.ua(session.ua)
     with context.store.reading() as tx:
         newest = generations.newest(tx, user=session.user, ua=session.ua)
-    if newest:
-        deploy_into(context, guest, session=session, generation=newest, definition=definition)
+    bring_in(context, guest, session=session, generation=newest, definition=definition)
     if definition.command:
         ua.start(guest, definition=definition, version=session.version)
     return {"changed": True, "deployed": newest.number if newest else 0}
@@ -57,8 +56,10 @@ def save(context: Context, guest: Guest, session_id: str, *, check: bool = False
     definition = context.site.ua(session.ua)
     if check:
         return {"changed": True, "actions": list(user_image.plan_capture(guest, ua=definition).actions)}
-    _stop_for_capture(context, guest, definition)
+    _stop_for_capture(context, guest, session, definition)
     captured = capture_from(context, guest, session=session, definition=definition, closing=True)
+    if captured["generation"]:
+        user_volume.keep(context, guest, session=session, number=captured["generation"]["number"])
     return {"changed": True, **captured}
 
 
@@ -72,7 +73,7 @@ def hand_over(context: Context, guest: Guest, session_id: str) -> dict[str, Any]
     session = _on(context, guest, session_id)
     require_move(context, session_id)
     definition = context.site.ua(session.ua)
-    _stop_for_capture(context, guest, definition)
+    _stop_for_capture(context, guest, session, definition)
     captured = capture_from(context, guest, session=session, definition=definition)
     if captured["generation"] is None:
         raise Conflict(
@@ -80,6 +81,7 @@ def hand_over(context: Context, guest: Guest, session_id: str) -> dict[str, Any]
             hint=f"vmm image list --orphaned --user {session.user}",
             details={"session": session_id, "archive": captured["orphaned"]["archive"]},
         )
+    user_volume.keep(context, guest, session=session, number=captured["generation"]["number"])
     point("session.move.captured")
     return {"changed": True, **captured}
 
@@ -101,7 +103,7 @@ def take_over(context: Context, guest: Guest, session_id: str) -> dict[str, Any]
     definition = context.site.ua(session.ua)
     with context.store.reading() as tx:
         newest = generations.get(tx, user=session.user, ua=session.ua)
-    deploy_into(context, guest, session=session, generation=newest, definition=definition)
+    bring_in(context, guest, session=session, generation=newest, definition=definition)
     if definition.command:
         ua.start(guest, definition=definition, version=session.version)
     return {"changed": True, "deployed": newest.number}
@@ -134,6 +136,7 @@ def restart(context: Context, guest: Guest, session_id: str, *, check: bool = Fa
     if session.state is not SessionState.ACTIVE or not session.reason or check:
         return {"changed": bool(check and session.reason)}
     definition = context.site.ua(session.ua)
+    user_volume.mount(context, guest, session.id)
     if definition.command:
         ua.start(guest, definition=definition, version=session.version)
     with context.store.transaction() as tx:
@@ -161,6 +164,7 @@ def capture(
     if check and not changed_only:
         return {"changed": True, "actions": list(user_image.plan_capture(guest, ua=definition).actions)}
     if not check:
+        user_volume.mount(context, guest, session.id)
         user_image_hooks.run_hooks(guest, ua=definition, names=("dump",))
     captured = capture_from(
         context, guest, session=session, definition=definition, changed_only=changed_only, check=check
@@ -186,6 +190,7 @@ def restore(
         wanted = generations.get(tx, user=session.user, ua=session.ua, number=number or None)
     if check:
         return {"changed": True, "deployed": wanted.number}
+    user_volume.mount(context, guest, session.id)
     if definition.command:
         ua.stop(guest, ua=definition.id)
     deploy_into(context, guest, session=session, generation=wanted, definition=definition)
@@ -194,7 +199,8 @@ def restore(
     return {"changed": True, "deployed": wanted.number}
 
 
-def _stop_for_capture(context: Context, guest: Guest, definition: UaDefinition) -> None:
+def _stop_for_capture(context: Context, guest: Guest, session: Session, definition: UaDefinition) -> None:
+    user_volume.mount(context, guest, session.id)
     if not user_image_hooks.run_hooks(guest, ua=definition, names=("dump", "stop")):
         context.progress(f"UA '{definition.id}' does not run any more: its hooks are passed over")
     if definition.command:
