@@ -20,8 +20,23 @@ for _name, _member in image_store_commands.command.commands.items():
     command.add_command(_member, _name)
 
 _GENERATIONS = (
-    ("USER", "UA", "GENERATION", "CAPTURED", "PATHS", "BYTES", "UA VERSION", "SESSION", "STATE", "PINNED"),
-    ("user", "ua", "number", "captured_at", "file_count", "size", "ua_version", "session", "state", "pinned"),
+    (
+        "USER",
+        "UA",
+        "GENERATION",
+        "CAPTURED",
+        "PATHS",
+        "BYTES",
+        "UA VERSION",
+        "SESSION",
+        "STATE",
+        "PINNED",
+        "TIER",
+    ),
+    (
+        *("user", "ua", "number", "captured_at", "file_count", "size", "ua_version", "session", "state"),
+        *("pinned", "tier"),
+    ),
 )
 _ORPHANS = (
     ("USER", "UA", "ARCHIVE", "CAPTURED", "PATHS", "BYTES", "SESSION", "WHY"),
@@ -38,14 +53,9 @@ def list_(door: Door, user: str | None, ua: str | None, orphaned: bool) -> Reply
 
     Example: vmm image list --user ada --ua radicale
     """
-    from vmm_automation.model.names import check_name
-    from vmm_automation.state.generations import list_generations
-    from vmm_automation.state.orphans import list_orphans
+    from vmm_automation.operations.volume_upkeep import listed
 
-    user, ua = user and check_name("user", user), ua and check_name("UA", ua)
-    with door.store.reading() as tx:
-        listed = (list_orphans if orphaned else list_generations)(tx, user=user, ua=ua)
-    found = [generation.to_document() for generation in listed]
+    found = listed(door.context, user=user, ua=ua, orphaned=orphaned)
     headings, keys = _ORPHANS if orphaned else _GENERATIONS
     rows = [[generation[key] for key in keys] for generation in found]
     empty = "No orphaned saves." if orphaned else "No user images."
@@ -105,13 +115,16 @@ def capture(door: Door, session: str, due: bool) -> Reply:
 @operation(command, "deploy", changes=True)
 @click.argument("session")
 @click.option("--generation", type=click.IntRange(1), help="Its number; the newest if left out.")
+@click.option("--orphan", default="", metavar="VOLUME", help="A volume that was kept aside, instead.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
-def deploy(door: Door, session: str, generation: int | None, yes: bool) -> Reply:
+def deploy(door: Door, session: str, generation: int | None, orphan: str, yes: bool) -> Reply:
     """Put a stored generation in place of the data of an active session; its UA is restarted.
 
     Example: vmm image deploy s-1a2b3c4d --generation 3 --yes
     """
     door.confirm(f"Replace the present data of session '{session}'?", yes=yes)
     variables = {"user_image_session": session, "user_image_generation": generation or 0}
-    reply = door.playbook("image_deploy", {**variables, "user_image_allow_destroy": True})
-    return Reply(reply.result, f"Generation {reply.result.get('deployed')} is deployed", reply.changed)
+    variables |= {"user_image_orphan": orphan, "user_image_allow_destroy": True}
+    reply = door.playbook("image_deploy", variables)
+    what = f"Volume '{orphan}'" if orphan else f"Generation {reply.result.get('deployed')}"
+    return Reply(reply.result, f"{what} is deployed", reply.changed)

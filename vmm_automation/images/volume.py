@@ -116,13 +116,18 @@ class VolumeStore:
                 return f"layer '{each.name}' of its volume is damaged"
         return ""
 
+    def is_long(self, archive: str) -> bool:
+        """Whether an archive has a layer that lies on more than :data:`DEPTH`."""
+        layer = self.layer(archive)
+        return layer is not None and layer.depth > DEPTH
+
     def flatten(self, archive: str) -> bool:
         """Give an archive a layer that needs no other, where its chain is longer than :data:`DEPTH`.
 
         May run while sessions use the older layers; those go when nobody needs them any more.
         """
         layer = self.layer(archive)
-        if layer is None or layer.depth <= DEPTH:
+        if layer is None or not self.is_long(archive):
             return False
         target = flattened(self._file(layer.name), self._fresh())
         with self._locked():

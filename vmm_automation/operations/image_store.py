@@ -19,6 +19,7 @@ from vmm_automation.images.manifest import to_generation
 from vmm_automation.model.image import Generation, Manifest
 from vmm_automation.model.names import check_name
 from vmm_automation.model.times import to_text
+from vmm_automation.operations import volume_upkeep
 from vmm_automation.operations.context import Context
 from vmm_automation.operations.entries import image_change
 from vmm_automation.state import generation_marks, generations, orphans
@@ -135,6 +136,8 @@ def delete(
     if bool(number) == bool(orphan):
         raise UsageError("Delete needs one generation", hint=f"vmm image delete {user} {ua} --generation 1")
     of = {"user": user, "ua": ua}
+    if orphan and volume_upkeep.aside(context, orphan, **of):
+        return volume_upkeep.delete_aside(context, orphan, **of, check=check)
     with (
         context.store.transaction(keep=not check) as tx,
         image_change(tx, context, **of, action="image.delete", now=context.clock.now()) as result,
@@ -159,6 +162,7 @@ def drop_archives(context: Context, names: tuple[str, ...]) -> None:
             context.images.delete(name)
     if names:
         context.images.compact()
+        context.volumes.forget(names)
 
 
 def prove(context: Context, generation: Generation) -> Manifest:
@@ -227,6 +231,8 @@ def _verdict(context: Context, generation: Generation, *, stored: frozenset[str]
             prove(context, generation)
         except ArtifactInvalid as damaged:
             status, why = "damaged", damaged.message
+    if status == "good" and (wrong := context.volumes.prove(generation.archive)):
+        status, why = "damaged", f"{wrong}; its files are good, and 'vmm image repair' leaves it to these"
     context.progress(f"Generation {generation.number} of user '{generation.user}': {status}")
     keys = ("user", "ua", "number", "archive", "file_count", "size", "root_digest")
     known = generation.to_document()

@@ -10,6 +10,7 @@ from typing import Any
 from vmm_automation.errors import ArtifactInvalid
 from vmm_automation.model.image import Generation
 from vmm_automation.model.retention import Retention
+from vmm_automation.operations import volume_upkeep
 from vmm_automation.operations.context import Context
 from vmm_automation.operations.entries import image_change
 from vmm_automation.operations.image_store import check_names, drop_archives, prove
@@ -54,8 +55,9 @@ def repair(
     """Mark generations whose archive is not in the store, and list archives that no generation names.
 
     With ``remove`` the latter are deleted, unless they were stored within ``recent``. A generation whose
-    archive is there again loses its mark.
+    archive is there again loses its mark. Volumes: see :func:`volume_upkeep.repair`.
     """
+    volumes = volume_upkeep.repair(context, check=check)
     since = context.images.stored_since()
     with context.store.reading() as tx:
         found = generations.list_generations(tx)
@@ -69,7 +71,8 @@ def repair(
     if not check:
         drop_archives(context, removed)
     return {
-        "changed": bool(wrong or removed),
+        "changed": bool(wrong or removed or any(volumes.values())),
+        "volumes": volumes,
         "missing": [one.to_document() for one in found if one.archive not in since],
         "found_again": [one.to_document() for one in wrong if one.state == "missing"],
         "unnamed": sorted(unnamed),

@@ -11,7 +11,7 @@ from typing import Any
 from vmm_automation.errors import Conflict
 from vmm_automation.model.session import Session, SessionState
 from vmm_automation.model.ua import UaDefinition
-from vmm_automation.operations import ua, user_image, user_image_hooks, user_volume
+from vmm_automation.operations import ua, user_image, user_image_hooks, user_volume, volume_upkeep
 from vmm_automation.operations.cleaning import clean
 from vmm_automation.operations.context import Context
 from vmm_automation.operations.entries import session_change
@@ -175,28 +175,39 @@ def capture(
 
 
 def restore(
-    context: Context, guest: Guest, session_id: str, *, number: int = 0, check: bool = False
+    context: Context, guest: Guest, session_id: str, *, number: int = 0, orphan: str = "", check: bool = False
 ) -> dict[str, Any]:
     """Put a generation (0: the newest) in place of the data of an active session; the UA is restarted.
 
+    ``orphan`` is a volume that was kept aside, instead.
+
     Raises:
         NotFound: there is no such generation.
+        Conflict: ``orphan`` was written by another data version, or the session has no volume.
     """
     session = _on(context, guest, session_id)
     if session.state is not SessionState.ACTIVE:
         raise _wrong_state(session, wanted="active")
     definition = context.site.ua(session.ua)
-    with context.store.reading() as tx:
-        wanted = generations.get(tx, user=session.user, ua=session.ua, number=number or None)
+    if orphan:
+        volume_upkeep.require_aside(context, orphan, session=session, definition=definition)
+        deployed: dict[str, Any] = {"deployed": 0, "orphan": orphan}
+    else:
+        with context.store.reading() as tx:
+            wanted = generations.get(tx, user=session.user, ua=session.ua, number=number or None)
+        deployed = {"deployed": wanted.number}
     if check:
-        return {"changed": True, "deployed": wanted.number}
+        return {"changed": True, **deployed}
     user_volume.mount(context, guest, session.id)
     if definition.command:
         ua.stop(guest, ua=definition.id)
-    deploy_into(context, guest, session=session, generation=wanted, definition=definition)
+    if orphan:
+        user_volume.swap(context, guest, session=session, name=orphan)
+    else:
+        deploy_into(context, guest, session=session, generation=wanted, definition=definition)
     if definition.command:
         ua.start(guest, definition=definition, version=session.version)
-    return {"changed": True, "deployed": wanted.number}
+    return {"changed": True, **deployed}
 
 
 def _stop_for_capture(context: Context, guest: Guest, session: Session, definition: UaDefinition) -> None:

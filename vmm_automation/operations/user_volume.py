@@ -12,7 +12,7 @@ import os
 from datetime import timedelta
 from typing import Final
 
-from vmm_automation.errors import NotFound, TaskFailed, VmmError
+from vmm_automation.errors import Conflict, NotFound, TaskFailed, VmmError
 from vmm_automation.images.layers import ancestors
 from vmm_automation.model.image import Generation, Manifest
 from vmm_automation.model.policies import Tier
@@ -20,6 +20,7 @@ from vmm_automation.model.session import Session
 from vmm_automation.model.ua import UaDefinition
 from vmm_automation.operations.context import Context
 from vmm_automation.operations.entries import image_change
+from vmm_automation.operations.follow import IN_USE
 from vmm_automation.operations.user_image_answers import succeeded
 from vmm_automation.operations.user_image_scripts import (
     SessionAccount,
@@ -161,10 +162,35 @@ def settle(context: Context, vm: str) -> None:
             except NotFound:  # the state is older than the volumes
                 context.volumes.set_aside(session=session_id, vm=on)
                 continue
+        if session.vm == on and session.state in IN_USE:
+            continue
         if session.vm == on and session.seen_at and not session.generation:
             _set_aside(context, session)
         else:
             context.volumes.drop_session(session=session_id, vm=on)
+
+
+def swap(context: Context, guest: Guest, *, session: Session, name: str) -> None:
+    """Put what was kept aside in place of a session's volume, whose data go; its UA must be stopped.
+
+    Raises:
+        Conflict: the session has no volume.
+        NotFound: nothing of that name is kept.
+    """
+    if not is_open(context, session.id, vm=guest.name):
+        raise Conflict(
+            f"Session '{session.id}' has no volume, which '{name}' could take the place of",
+            hint="set user_data_tier: volume in site.yml, and open the session anew",
+            details={"session": session.id, "volume": name},
+        )
+    let_go(context, guest)
+    context.volumes.take_back(name, session=session.id, vm=guest.name)
+    mount(context, guest, session.id)
+    with context.store.transaction() as tx:
+        of, now = {"user": session.user, "ua": session.ua}, context.clock.now()
+        with image_change(tx, context, **of, action="image.deploy", now=now) as result:
+            result |= {"volume": name, "session": session.id, "vm": guest.name}
+    context.progress(f"What was kept aside as volume '{name}' is on VM '{guest.name}'")
 
 
 def _set_aside(context: Context, session: Session) -> None:

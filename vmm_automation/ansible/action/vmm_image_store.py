@@ -1,4 +1,4 @@
-"""Stored User Images: restored, verified, pruned, pinned, unpinned. No guest takes part."""
+"""Stored User Images: restored, verified, pruned, pinned, unpinned, flattened. No guest takes part."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from vmm_automation.ansible.action_base import VmmAction
 from vmm_automation.errors import UsageError
 from vmm_automation.model.retention import Retention
 from vmm_automation.model.times import read_duration
-from vmm_automation.operations import image_store, image_upkeep
+from vmm_automation.operations import image_store, image_upkeep, volume_upkeep
 from vmm_automation.operations.context import Context
 
 
@@ -25,6 +25,8 @@ class ActionModule(VmmAction):
             return image_store.verify(context, **of, number=number, every=bool(arguments.get("all")))
         if state == "pruned":
             return image_upkeep.prune(context, retention=_retention(arguments), **of, check=check)
+        if state == "flattened":
+            return volume_upkeep.flatten(context, check=check)
         if not (of["user"] and of["ua"]):
             raise UsageError(f"'{state}' needs a user and a UA", hint="image_store_user=ada image_store_ua=…")
         if state == "restored":

@@ -14,6 +14,7 @@ require_nobody
 present >"$kept.found"
 cd "$home"
 comm -z -13 "$kept" "$kept.found" | as_account xargs -0 -r rm -rf --
+as_account find "$home" -perm /7000 ! -type l -print0 | as_account xargs -0 -r chmod ug-s,o-t --
 cd /
 present | cmp -s - "$kept" || { echo "the user's disk holds other paths than the generation" >&2; exit 4; }
 require_nobody
