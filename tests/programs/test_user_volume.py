@@ -129,6 +129,19 @@ def test_volume_becomes_the_layer_of_what_was_captured(
     assert vm.disk == context.volumes.session_file(**OF)
 
 
+def test_session_whose_data_were_stored_for_a_move_can_go_on_where_it_was(
+    context: Context, vm: OneVm, guest: MountingGuest
+) -> None:
+    """The move is undone after its volume became a layer: the session has one with that content again."""
+    archive = kept(context, guest)
+    user_volume.mount(context, guest, "s-1")
+    file = context.volumes.session_file(**OF)
+    layer = context.volumes.layer(archive)
+    assert layer
+    assert vm.disk == file
+    assert [path.stem for path in context.volumes.chain(file)][1:] == [layer.name, "blank-64"]
+
+
 @pytest.mark.parametrize(("consistency", "refuses"), [("live", ()), ("frozen", ()), ("stopped", ("seal",))])
 def test_volume_that_may_hold_more_than_was_captured_is_no_layer(
     context: Context, consistency: str, refuses: tuple[str, ...]

@@ -20,8 +20,8 @@ file system of a user is ever mounted here. Not promised: encryption; a layer li
 from __future__ import annotations
 
 import json
-import os
 import secrets
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -29,9 +29,9 @@ from typing import Final
 
 from vmm_automation.adapters.disks import require_space
 from vmm_automation.adapters.lockfile import exclusive
-from vmm_automation.adapters.qcow2_layers import backing_of, blank_disk, flattened, overlay, sound
+from vmm_automation.adapters.qcow2_layers import backing_of, blank_disk, flattened, overlay
 from vmm_automation.errors import ArtifactInvalid, NotFound
-from vmm_automation.images.volume_layers import Layer, digested, is_untouched
+from vmm_automation.images.volume_layers import Layer, digest_of, is_untouched, recorded, write_whole
 from vmm_automation.model.names import check_name
 from vmm_automation.trace import point
 
@@ -41,6 +41,7 @@ DEPTH: Final = 8
 CHEAP_BYTES: Final = 64 << 20
 _LABEL: Final = "vmm-user-data"
 _RESERVE_MIB: Final = 512
+_REST_AFTER_S: Final = 86400
 
 
 class VolumeStore:
@@ -82,16 +83,18 @@ class VolumeStore:
         Killed anywhere: the overlay is there with all that the session wrote, or an empty one over the layer.
         """
         file = self.session_file(session=session, vm=vm)
-        with self._locked():
-            below = backing_of(file)
-            depth = 1 + (self._recorded(below.stem).depth if below else 0)
-            held = sum(each.stat().st_size for each in self.chain(file))
-            if depth > 2 * DEPTH or (depth > DEPTH and held <= CHEAP_BYTES):
-                layer = self._add(flattened(file, self._fresh()), depth=1, below="")
-            else:
-                target = self._fresh()
-                target.hardlink_to(file)
-                layer = self._add(target, depth=depth, below=below.stem if below else "")
+        below = backing_of(file)
+        depth = 1 + (self._recorded(below.stem).depth if below else 0)
+        held = sum(each.stat().st_size for each in self.chain(file))
+        hidden = self._hidden()
+        if depth > 2 * DEPTH or (depth > DEPTH and held <= CHEAP_BYTES):
+            flattened(file, hidden)
+            layer = recorded(hidden, depth=1)
+        else:
+            hidden.hardlink_to(file)
+            layer = recorded(hidden, depth=depth, below=below.stem if below else "")
+        with self._locked():  # what took long is done
+            self._add(hidden, layer)
             point("image.volume.kept")
             self._overlay(file, layer)
             point("image.volume.renewed")
@@ -112,7 +115,7 @@ class VolumeStore:
         layer = self.layer(archive)
         for each in self._below(layer) if layer else ():
             file = self._file(each.name)
-            if not file.exists() or digested(file).sha256 != each.sha256:
+            if not file.exists() or digest_of(file) != each.sha256:
                 return f"layer '{each.name}' of its volume is damaged"
         return ""
 
@@ -129,12 +132,15 @@ class VolumeStore:
         layer = self.layer(archive)
         if layer is None or not self.is_long(archive):
             return False
-        target = flattened(self._file(layer.name), self._fresh())
+        hidden = self._hidden()
+        flattened(self._file(layer.name), hidden)
+        flat = recorded(hidden, depth=1)
         with self._locked():
             if self.layer(archive) != layer:
-                target.unlink()
+                hidden.unlink()
                 return False
-            self._name(archive, self._add(target, depth=1, below=""))
+            self._add(hidden, flat)
+            self._name(archive, flat)
             self._collect()
         return True
 
@@ -212,8 +218,9 @@ class VolumeStore:
     def _file(self, name: str) -> Path:
         return self._root / "layers" / f"{name}.qcow2"
 
-    def _fresh(self) -> Path:
-        return self._file(secrets.token_hex(8))
+    def _hidden(self) -> Path:
+        """A name for a layer that is being made: nobody looks at it, and nobody takes it for a rest."""
+        return self._file(f".{secrets.token_hex(8)}")
 
     def _recorded(self, name: str) -> Layer:
         try:
@@ -243,10 +250,10 @@ class VolumeStore:
             return None
 
     def _renew_record(self, layer: Layer, file: Path) -> None:
-        found = digested(file, depth=layer.depth, below=layer.below)
-        if found.sha256 != layer.sha256:
+        if digest_of(file) != layer.sha256:
             raise ArtifactInvalid(f"Layer '{layer.name}' of a user's volume is damaged")
-        _write(file.with_suffix(".json"), json.dumps(found.to_document()))
+        found = recorded(file, depth=layer.depth, below=layer.below)
+        write_whole(file.with_suffix(".json"), json.dumps(found.to_document()))
 
     def _overlay(self, file: Path, layer: Layer) -> None:
         fresh = file.with_name(f".{file.name}.fresh")
@@ -256,21 +263,18 @@ class VolumeStore:
     def _blank(self, size_mib: int) -> Layer:
         name = f"blank-{size_mib}"
         if not self._file(name).with_suffix(".json").exists():
-            blank_disk(self._file(name), size_mib=size_mib, label=_LABEL)
-            self._add(self._file(name), depth=0, below="")
+            hidden = self._file(f".{name}")
+            blank_disk(hidden, size_mib=size_mib, label=_LABEL)
+            self._add(hidden, recorded(hidden))
         return self._recorded(name)
 
-    def _add(self, file: Path, *, depth: int, below: str) -> Layer:
-        sound(file)
-        with file.open("rb") as content:
-            os.fsync(content.fileno())  # else a power cut could leave the record without what it speaks of
-        file.chmod(0o400)
-        layer = digested(file, depth=depth, below=below)
-        _write(file.with_suffix(".json"), json.dumps(layer.to_document()))
-        return layer
+    def _add(self, hidden: Path, layer: Layer) -> None:
+        file = self._file(layer.name)
+        hidden.replace(file)
+        write_whole(file.with_suffix(".json"), json.dumps(layer.to_document()))
 
     def _name(self, archive: str, layer: Layer) -> None:
-        _write(self._root / "generations" / archive, f"{layer.name}\n")
+        write_whole(self._root / "generations" / archive, f"{layer.name}\n")
 
     def _collect(self) -> None:
         """Remove layers that no archive names and nothing lies on; called with the lock."""
@@ -281,13 +285,6 @@ class VolumeStore:
         for file in self._in("layers"):
             if file.stem not in needed and not file.name.startswith("blank-"):
                 file.unlink()
-
-
-def _write(path: Path, text: str) -> None:
-    """A small file, whole or not at all, on the disk before it has its name."""
-    fresh = path.with_name(f".{path.name}.fresh")
-    with fresh.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.replace(path)
+        for rest in (self._root / "layers").glob(".*"):  # of what was killed
+            if time.time() - rest.stat().st_ctime > _REST_AFTER_S:
+                rest.unlink(missing_ok=True)
