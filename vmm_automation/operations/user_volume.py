@@ -119,12 +119,9 @@ def _seal(
     context: Context, guest: Guest, *, session: Session, generation: Generation, manifest: Manifest
 ) -> str:
     """Why the volume did not become a layer; empty if it did."""
-    paths = {entry.path for entry in manifest.files}
-    paths |= {above for path in paths for above in ancestors(path)}
-    kept = b"".join(path + b"\0" for path in sorted(map(os.fsencode, paths)))
     doing = f"unmount the volume of session '{session.id}'"
     try:
-        succeeded(guest, guest.run(seal_script(_ACCOUNT, _PLACE), stdin=kept), doing=doing)
+        succeeded(guest, guest.run(seal_script(_ACCOUNT, _PLACE), stdin=sealed_paths(manifest)), doing=doing)
         point("image.volume.sealed")
         _detach(context, guest.name)
         point("image.volume.detached")
@@ -136,6 +133,13 @@ def _seal(
         f"{layer.size} bytes in layer {layer.depth}"
     )
     return ""
+
+
+def sealed_paths(manifest: Manifest) -> bytes:
+    """The paths that stay on a volume when it becomes a layer: the generation's, and what is above."""
+    paths = {entry.path for entry in manifest.files}
+    paths |= {above for path in paths for above in ancestors(path)}
+    return b"".join(path + b"\0" for path in sorted(map(os.fsencode, paths)))
 
 
 def let_go(context: Context, guest: Guest) -> None:
