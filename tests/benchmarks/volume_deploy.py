@@ -32,7 +32,7 @@ _FLOOR, _OURS = "virsh attach + mount", "vmm's volume"
 _LIST = "ls /home/session"
 _MOUNT = f"""
 i=0; until [ -e /dev/disk/by-label/{_LABEL} ] || [ $i = 100 ]; do i=$((i + 1)); sleep 0.1; done
-mkdir -p /mnt/floor && mount -o nosuid,nodev LABEL={_LABEL} /mnt/floor && ls /mnt/floor/home"""
+mkdir -p /mnt/floor && mount -o nosuid,nodev LABEL={_LABEL} /mnt/floor"""
 
 
 def main() -> None:
@@ -134,12 +134,13 @@ class Trial:
         layer = self.context.volumes.layer(f"mb.{size}")
         assert layer
         base = self.context.places.user_volumes / "layers" / f"{layer.name}.qcow2"
-        disk.write_text(user_disk_xml([overlay, base]))
+        disk.write_text(user_disk_xml([overlay, *self.context.volumes.chain(base)]))
         domain = domain_name(site=self.site.name, vm=_VM)
         started = time.perf_counter()
         run(["qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", base, overlay])
         self.site.virsh("attach-device", domain, str(disk), "--live")
-        listed = self.run(_MOUNT)
+        self.run(_MOUNT)
+        listed = self.run("ls /mnt/floor/home")
         seconds = time.perf_counter() - started
         assert listed.stdout.count("file-") == size, listed
         self.run("umount /mnt/floor")
