@@ -100,7 +100,7 @@ def close_left_over() -> None:
             states = {vm["name"]: vm["state"] for vm in vmm("vm", "list")["vms"]}
             # Where the VM lost its power, what is on its disk may be torn; what was stored before is whole.
             lost = states.get(session["vm"]) not in {"running", "paused"}
-            vmm("session", "close", session["id"], *(["--discard"] if lost else []))
+            vmm("session", "close", session["id"], *(["--discard", "--yes"] if lost else []))
         elif session["vm"] in VMS:
             raise ClaimBroken(
                 f"VM '{session['vm']}' is in use by session '{session['id']}' of user '{session['user']}'",

@@ -90,7 +90,7 @@ class PostgresServer:
                 if table.numbered:
                     tx.continue_numbering(table=table.name, column=table.numbered)
             for statement in (statement for part in schema.MIGRATIONS for statement in part):
-                if statement.startswith("INSERT"):
+                if statement.startswith("INSERT") and " SELECT " not in statement:
                     tx.define(statement)
         return "state"
 

@@ -1,6 +1,6 @@
 """Where things lie on the controller: one directory, so that an operator has one thing to know and to save.
 
-Layout below :attr:`Places.home` (owner only, except what the hypervisor's QEMU must read)::
+Layout below :attr:`Places.home` (0711; owner only, except what the hypervisor's QEMU must read)::
 
     site                    the name of the one site whose state lies here
     state.db                the small state file (SQLite, WAL), unless the state is in PostgreSQL
@@ -23,6 +23,25 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vmm_automation.errors import Conflict
+
+_PASSED = 0o711  # others pass through and see nothing: QEMU, as its own user, reads disks below
+
+
+def make_directory(directory: Path, *, mode: int = _PASSED) -> None:
+    """Make a directory of that mode, whatever the umask; one that is there stays as it is.
+
+    Those above it that are missing can be passed through by everybody and listed by nobody else.
+    """
+    if directory.is_dir():
+        return
+    make_directory(directory.parent)
+    try:
+        directory.mkdir()
+    except FileExistsError:  # another process was faster, or it is no directory
+        if not directory.is_dir():
+            raise
+    else:
+        directory.chmod(mode)
 
 
 @dataclass(frozen=True)
@@ -52,7 +71,7 @@ class Places:
         try:
             owner = mark.read_text().strip()
         except FileNotFoundError:
-            self.home.mkdir(parents=True, exist_ok=True)
+            make_directory(self.home)
             with contextlib.suppress(FileExistsError), mark.open("x") as file:
                 file.write(f"{site}\n")
             owner = mark.read_text().strip()

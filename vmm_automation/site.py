@@ -27,6 +27,7 @@ from vmm_automation.model.access import Access, access_errors, access_from
 from vmm_automation.model.names import check_name
 from vmm_automation.model.policies import CHOICES, Acceleration, Cleanliness, Placement, Policies, UnknownKeys
 from vmm_automation.model.pool import PoolDefinition
+from vmm_automation.model.remote_store import RemoteStore, remote_store_from
 from vmm_automation.model.state_url import parse_state_url
 from vmm_automation.model.terminal import TerminalProfile
 from vmm_automation.model.ua import UaDefinition
@@ -57,6 +58,7 @@ class Site:
     policies: Policies = field(default_factory=Policies)
     state_url: str = ""
     access: Access = field(default_factory=Access)
+    remote_store: RemoteStore | None = None
 
     @classmethod
     def load(cls, directory: Path) -> Site:
@@ -90,6 +92,7 @@ class Site:
             policies=Policies(**policies),
             state_url=document.get("state", {}).get("url", ""),
             access=access_from(document.get("access", {})),
+            remote_store=remote_store_from(document.get("user_images", {})),
         )
 
     @property

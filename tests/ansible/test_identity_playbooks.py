@@ -72,6 +72,21 @@ def test_launching_user_is_who_acts_and_is_kept_beside_a_named_one(site: MadeSit
     assert (second["actor"], second["from"]["user"]) == ("ann", "olga")
 
 
+def test_vms_uas_and_images_are_an_operators(site: MadeSite) -> None:
+    """By hand and from AWX as by the command line; the refusal comes before the first VM."""
+    allow(site, "operators: [ann]")
+    stored: dict[str, Any] = {"image_store_user": "ada", "image_store_ua": "radicale"}
+    asked: dict[str, dict[str, Any]] = {
+        "vm_delete": {"vm_names": ["vm-9"], "vm_allow_destroy": True},
+        "ua_install": {"ua_id": "radicale", "ua_vms": ["vm-9"]},
+        "image_restore": {**stored, "image_store_generation": 1},
+    }
+    for name, variables in asked.items():
+        refused = play(site, name, **variables, awx_user_name="olga")
+        assert (refused.status, refused.error["class"]) == (2, "NotPermitted"), refused.text
+    assert play(site, "vm_delete", **asked["vm_delete"], awx_user_name="ann").status == 0
+
+
 @pytest.mark.usefixtures("session")
 def test_start_and_end_by_variables_once(site: MadeSite) -> None:
     """A length from now and an absolute end, twice without a change; a wrong one names its variable."""

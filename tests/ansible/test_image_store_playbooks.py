@@ -19,6 +19,7 @@ from vmm_automation.state import generations
 from ..fake_clock import FakeClock
 from ..made_site import MadeSite
 from ..programs.stored_images import make_tar, manifest_of
+from .test_playbooks import play as told_by
 
 WHOSE = {"image_store_user": "ann", "image_store_ua": "radicale"}
 
@@ -71,6 +72,9 @@ def test_generations_are_restored_verified_and_pruned_through_both_doors(
     status, told = play(site, "image_verify", image_store_all=True)
     assert (status, "changed=0" in told) == (0, True), told
     status, told = play(site, "image_prune", **WHOSE)
+    assert (status, "image_store_allow_destroy=true" in told) == (2, True), told
+    allowed = {**WHOSE, "image_store_allow_destroy": True}
+    status, told = play(site, "image_prune", **allowed)
     assert (status, "nothing says what to keep" in told) == (2, True), told
     assert site.json("image", "pin", "ann", "radicale", "--generation", "1")[1]["changed"] is True
     for words, changed, left in (
@@ -78,7 +82,7 @@ def test_generations_are_restored_verified_and_pruned_through_both_doors(
         ((), 1, [1, 3]),
         ((), 0, [1, 3]),
     ):
-        status, told = play(site, "image_prune", *words, **WHOSE, image_store_keep_last=1)
+        status, told = play(site, "image_prune", *words, **allowed, image_store_keep_last=1)
         assert (status, f"changed={changed}" in told, numbers(site)) == (0, True, left), told
     planned = site.json("image", "prune", "--keep-last", "1", "--check")[1]
     assert (planned["changed"], planned["result"]["images"][0]["kept"]) == (
@@ -126,6 +130,59 @@ def test_damage_is_a_failed_task_and_an_exit_status(site: MadeSite, tmp_path: Pa
     assert (status, "ImageDamaged" in told) == (2, True), told
     assert [site.json("image", "repair")[1]["changed"] for _ in range(2)] == [True, False]
     assert "missing" in site.vmm("image", "list").stdout
+    status, told = play(site, "image_repair", image_store_allow_destroy=True)
+    assert (status, "changed=0" in told) == (0, True), told
     assert site.vmm("image", "delete", "ann", "radicale", "--generation", "1").returncode == 2
     assert site.vmm("image", "delete", "ann", "radicale", "--generation", "1", "--yes").returncode == 5
     assert site.vmm("image", "list", "--orphaned").stdout == "No orphaned saves.\n"
+
+
+def test_generations_are_pinned_exported_deleted_and_imported_by_playbooks(
+    site: MadeSite, tmp_path: Path
+) -> None:
+    """Each in a dry run, which changes nothing, then for good; the second time there is nothing to do."""
+    stored(site, tmp_path / "tars", count=2)
+    file = tmp_path / "ann.vmmimage"
+    one = {**WHOSE, "image_store_generation": 1}
+    named = {"image_store_file": str(file)}
+    gone = {**one, "image_store_allow_destroy": True}
+    for name, variables, left in (
+        ("image_pin", one, [1, 2]),
+        ("image_unpin", one, [1, 2]),
+        ("image_export", {**one, **named}, [1, 2]),
+        ("image_delete", gone, [2]),
+        ("image_import", named, [2, 3]),
+    ):
+        before = (site.dump(), file.exists())
+        for words, changed in ((("--check",), 1), ((), 1), ((), 0)):
+            status, told = play(site, name, *words, **variables)
+            assert (status, f"changed={changed}" in told) == (0, True), (name, words, told)
+            if words:
+                assert (site.dump(), file.exists()) == before, name
+        assert numbers(site) == left
+    status, told = play(site, "image_delete", **one)
+    assert (status, "destruction is off unless asked for" in told) == (2, True), told
+    status, told = play(site, "image_export", **one, image_store_file="ann.vmmimage")
+    assert (status, "must be an absolute path" in told) == (2, True), told
+    again = site.json("image", "export", "ann", "radicale", str(file), "--generation", "3", "--check")
+    assert again[0] == 5, "the file holds another generation's manifest"
+
+
+def test_playbooks_tell_of_generations_what_the_commands_tell(site: MadeSite, tmp_path: Path) -> None:
+    """Listing, manifest and difference: the same document through both doors."""
+    stored(site, tmp_path / "tars", count=2)
+    for words, name, variables in (
+        (("list", "--user", "ann"), "image_list", {"image_store_user": "ann"}),
+        (("list", "--orphaned"), "image_list", {"image_store_orphaned": True}),
+        (("show", "ann", "radicale"), "image_show", WHOSE),
+        (
+            ("diff", "ann", "radicale", "--from", "1", "--to", "2"),
+            "image_diff",
+            {**WHOSE, "image_store_from": 1, "image_store_to": 2},
+        ),
+    ):
+        done = told_by(site, name, **variables)
+        assert (done.status, done.changed) == (0, 0), done.text
+        result = site.json("image", *words)[1]["result"]
+        result.pop("changed", None)
+        assert {**done.stats, "audit": None} == {**result, "audit": None}

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +147,18 @@ def test_stats_are_the_document_that_the_command_line_gives(site: MadeSite, sess
     assert done.stats["right"] == site.json("watcher", "lock", "show", session)[1]["result"]["right"]
     assert site.json("audit", "verify", "--head", done.stats["audit"]["hash"])[0] == 0
     assert done.stats["right"]["holder"] == "bo"
+
+
+def test_lease_is_the_sites_unless_another_is_asked_for(site: MadeSite, session: str) -> None:
+    """As by the command line."""
+    file = site.directory / "site.yml"
+    file.write_text(file.read_text() + "policies: {suspend_lease_s: 1234}\n")
+    site.vmm("watcher", "assign", session, "bo", "--privilege", "suspend")
+    for variables, expected in (({"watcher_seconds": 99}, 99), ({}, 1234)):
+        before = datetime.now(UTC)
+        right = play(site, "watcher_lock_acquire", **WATCHER, **variables).stats["right"]
+        given = datetime.fromisoformat(right["expires_at"]) - timedelta(seconds=expected)
+        assert before <= given <= datetime.now(UTC)
 
 
 def test_failure_carries_the_same_error_as_the_command_line(site: MadeSite, session: str) -> None:

@@ -79,6 +79,18 @@ def test_session_is_touched_through_both_doors(site: MadeSite) -> None:
     assert "" < first < second
 
 
+def test_session_is_discarded_where_that_is_allowed(site: MadeSite) -> None:
+    """Without the word nothing is begun, in a dry run either."""
+    discard = {"session_id": "s-2", "session_discard": True}
+    before = site.dump()
+    for words in ((), ("--check",)):
+        refused = play(site, "session_close", *words, **discard)
+        assert (refused.status, "session_allow_destroy=true" in refused.error["hint"]) == (2, True)
+    assert site.dump() == before
+    closed = play(site, "session_close", **discard, session_allow_destroy=True)
+    assert closed.stats["session"]["state"] == "closed", closed.text
+
+
 def test_session_is_reached_neither_by_capture_nor_by_deploy_where_its_vm_is_gone(site: MadeSite) -> None:
     """The hint is what can still be done."""
     for words in (("image", "capture", "s-2"), ("image", "deploy", "s-2", "--yes")):

@@ -66,6 +66,22 @@ def test_right_is_handed_over_and_broken_once(site: MadeSite) -> None:
     assert (second["actor"], second["result"]["reason"]) == ("olga", "cy is away")
 
 
+def test_right_is_renewed_by_its_holder_and_taken_by_nobody(site: MadeSite) -> None:
+    """Each run prolongs the same turn; whoever does not hold it is refused as by the command line."""
+    before = right(site)
+    status, told = play(site, "watcher_lock_renew", watcher_name="bo", watcher_seconds="3600")
+    assert (status, "changed=1" in told) == (0, True), told
+    after = right(site)
+    assert (after["holder"], after["fence"]) == ("bo", before["fence"])
+    assert after["expires_at"] > before["expires_at"]
+    site.vmm("watcher", "lock", "release", "s-1", "bo")
+    for name in ("bo", "cy"):
+        _code, document = site.json("watcher", "lock", "renew", "s-1", name)
+        status, told = play(site, "watcher_lock_renew", watcher_name=name)
+        assert (status, document["error"]["message"] in told) == (2, True), told
+    assert right(site)["holder"] is None
+
+
 def test_break_by_a_watcher_or_without_a_reason_fails(site: MadeSite) -> None:
     """The failed task says why; the right stays where it is."""
     for variables, why in (

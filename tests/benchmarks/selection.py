@@ -28,6 +28,7 @@ from vmm_automation.model.vm import Offers, Vm, VmFacts, VmState
 from vmm_automation.operations import placement
 from vmm_automation.operations.context import Context
 from vmm_automation.operations.entries import session_change
+from vmm_automation.operations.seat_lookup import TOLD
 from vmm_automation.selection.select import select_vm
 from vmm_automation.site import Site
 from vmm_automation.state import seats, sessions, vms
@@ -136,7 +137,7 @@ class Client:
         with session_change(tx, self.context, session, action="session.claim", now=now):
             sessions.claim(
                 tx, session_id=session, user=user, ua=ua.id, version=found.best.version, vm=found.best.vm,
-                terminal=asked.name, explanation=found.to_document(), owner="", now=now,
+                terminal=asked.name, explanation=found.to_document(most=TOLD), owner="", now=now,
             )  # fmt: skip
             vms.mark_dirty(tx, vm=found.best.vm, reason=session, now=now)
         return session, found.best.vm, time.monotonic_ns()

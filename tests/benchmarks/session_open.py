@@ -2,6 +2,9 @@
 
 The floor does on the same VM, over one multiplexed ssh connection that is open already: send the user's tar,
 unpack it into the home, start the UA's service, forward its port, and ask until it answers over HTTP.
+
+A second part opens it on a VM that is parked. Its floor is the same command on a ready VM, and the time that
+``virsh start`` of the parked one takes.
 """
 
 from __future__ import annotations
@@ -10,11 +13,10 @@ import http.client
 import statistics
 import subprocess
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
-from tests.benchmarks.figures import Report, Times, interleaved, options_of, say
+from tests.benchmarks.figures import Report, Times, interleaved, options_of, say, seconds_of
 from tests.benchmarks.own_site import OwnSite, own_site, run
 from vmm_automation.adapters.disks import free_port
 from vmm_automation.adapters.domain_xml import add_forward_command, domain_name, remove_forward_command
@@ -33,6 +35,8 @@ _EVENTS = 20
 _POLL_S = 0.1
 _DEADLINE_S = 120.0
 _FLOOR = "shell over one ssh connection"
+_OPEN = "vmm session open"
+_RESTORED = "the same on a ready VM + virsh start"
 
 
 def main() -> None:
@@ -45,13 +49,15 @@ def main() -> None:
         _store_first_image(site)
         floor = Floor.of(site)
         phases: Times = {}
-        kinds = {_FLOOR: lambda _number: floor.measure(), "vmm session open": _command(site, phases)}
+        kinds = {_FLOOR: lambda _number: floor.measure(), _OPEN: lambda _number: _opened(site, phases)}
         report.add("session open", interleaved(options.runs, kinds), floor=_FLOOR)
         medians = {name: round(statistics.median(times), 3) for name, times in phases.items()}
         report.note("phases of vmm session open, median s", medians)
         say("\nphases of vmm session open, medians")
         for name, seconds in medians.items():
             say(f"  {name:60} {seconds * 1000:6.0f} ms")
+        parked = {_RESTORED: lambda _number: _ready_and_restored(site), _OPEN: lambda _number: _parked(site)}
+        report.add("session open on a parked VM", interleaved(options.runs, parked), floor=_RESTORED)
     report.write(options.json)
 
 
@@ -144,16 +150,31 @@ def _store_first_image(site: OwnSite) -> None:
     site.vmm("session", "close", session)
 
 
-def _command(site: OwnSite, phases: Times) -> Callable[[int], float]:
-    def measure(_number: int) -> float:
-        lines, seconds = site.follow("session", "open", "--user", _USER, "--ua", _UA)
-        for name, took in _split(lines, end=seconds):
-            phases.setdefault(name, []).append(took)
-        for session in site.vmm("session", "list")["sessions"]:
-            site.vmm("session", "close", session["id"])
-        return seconds
+def _opened(site: OwnSite, phases: Times) -> float:
+    """The seconds that it takes; the session is closed again."""
+    lines, seconds = site.follow("session", "open", "--user", _USER, "--ua", _UA)
+    for name, took in _split(lines, end=seconds):
+        phases.setdefault(name, []).append(took)
+    for session in site.vmm("session", "list")["sessions"]:
+        site.vmm("session", "close", session["id"])
+    return seconds
 
-    return measure
+
+def _parked(site: OwnSite) -> float:
+    _park(site)
+    return _opened(site, {})
+
+
+def _ready_and_restored(site: OwnSite) -> float:
+    ready = _opened(site, {})
+    _park(site)
+    restored = seconds_of(lambda: site.virsh("start", domain_name(site=site.name, vm=_VM)))
+    site.vmm("vm", "start", _VM)
+    return ready + restored
+
+
+def _park(site: OwnSite) -> None:
+    site.virsh("managedsave", domain_name(site=site.name, vm=_VM))
 
 
 def _split(lines: list[tuple[float, str]], *, end: float) -> list[tuple[str, float]]:

@@ -75,14 +75,14 @@ def _one_run(
     order = list(kinds) if number % 2 else list(reversed(kinds))
     for step in _STEPS:
         if step == _STEPS[1]:
-            _change_one_percent(tree, seed=number)
+            change_some(tree, seed=number)
         for kind in order:
-            before = _bytes_below(kinds[kind].repository)
+            before = bytes_below(kinds[kind].repository)
             one = kinds[kind]
             action = one.restore if step == "restore" else partial(one.capture, tree)
             times[step][kind].append(seconds_of(action))
             if step == _STEPS[1]:
-                grown[kind].append(_bytes_below(kinds[kind].repository) - before)
+                grown[kind].append(bytes_below(kinds[kind].repository) - before)
     for kept in kinds.values():
         assert _sums(kept.out) == _sums(tree)
     shutil.rmtree(work)
@@ -142,13 +142,15 @@ class Ours:
         subprocess.run(["tar", "-xf", str(tar), "-C", str(self.out)], check=True)
 
 
-def _change_one_percent(tree: Path, *, seed: int) -> None:
+def change_some(tree: Path, *, seed: int, percent: int = 1) -> None:
+    """Change that part of the files, others with each seed."""
     paths = sorted(path for path in tree.rglob("*") if path.is_file())
-    for path in random.Random(seed).sample(paths, max(1, len(paths) // 100)):
+    for path in random.Random(seed).sample(paths, max(1, len(paths) * percent // 100)):
         path.write_text(f"{seed} {path.read_text()}")
 
 
-def _bytes_below(directory: Path) -> int:
+def bytes_below(directory: Path) -> int:
+    """Of all files there."""
     return sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
 
 

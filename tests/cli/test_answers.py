@@ -144,7 +144,16 @@ def test_group_without_a_command_shows_its_help_as_wrong_usage(site: MadeSite) -
 
 @pytest.mark.parametrize(
     "line",
-    ["vm delete vm-1", "vm rebuild vm-1", "ua remove radicale", "image deploy s-1"],
+    [
+        "vm delete vm-1",
+        "vm rebuild vm-1",
+        "ua remove radicale",
+        "image deploy s-1",
+        "image delete ann radicale --generation 1",
+        "image prune --keep-last 1",
+        "pool drain calendars --delete",
+        "session close s-1 --discard",
+    ],
 )
 def test_destruction_without_terminal_and_yes_is_refused(site: MadeSite, line: str) -> None:
     """A pipeline must say --yes; nothing is begun before that."""

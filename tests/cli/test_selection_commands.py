@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -85,6 +86,16 @@ def test_session_explains_itself_even_after_its_end(fleet: MadeSite, ended: bool
     text = fleet.vmm("session", "explain", session).stdout
     assert "vm-1  chosen" in text
     assert "version 600 (3.5.4 is the newest version)" in text
+
+
+def test_explanation_says_how_many_vms_it_does_not_tell_of(fleet: MadeSite) -> None:
+    """As kept by a large site: what is not shown is no secret."""
+    context = open_context(fleet.directory, actor="ops")
+    claimed = claim(context, Request("ann", "radicale", "phone"))
+    kept = json.dumps({**claimed["selection"], "left_out": 990})
+    with fleet.store() as store, store.transaction() as tx:
+        tx.execute("UPDATE sessions SET explanation = :kept", kept=kept)
+    assert "990 more are not told of" in fleet.vmm("session", "explain", claimed["session"]["id"]).stdout
 
 
 def test_explanation_of_no_session_is_not_found(fleet: MadeSite) -> None:

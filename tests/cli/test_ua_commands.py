@@ -77,6 +77,23 @@ def test_archive_that_is_absent_or_another_one_is_told(site: MadeSite) -> None:
     assert site.json("ua", "validate", "tool")[0] == 0
 
 
+def test_role_that_the_site_has_not_is_told_for_each_version(site: MadeSite) -> None:
+    """All of them, each with its place, beside whatever else is wrong; the role comes, and it is sound."""
+    put(site, "guest", 'versions: {"1": {kind: role, role: greeter}, "2": {kind: role, role: greter}}\n')
+    put(site, "tool", SOUND.format(digest="0" * 64))
+    tasks = site.directory / "roles" / "greeter" / "tasks"
+    errors = site.json("ua", "validate")[1]["error"]["details"]["errors"]
+    for number, name in (("1", "greeter"), ("2", "greter")):
+        (error,) = [each for each in errors if f"versions.{number}.role: " in each]
+        assert error.startswith(f"uas/guest.yml: versions.{number}.role: Role '{name}' is absent")
+    assert any(error.startswith("uas/tool.yml: ") for error in errors)
+    tasks.mkdir(parents=True)
+    (error,) = site.json("ua", "validate", "guest")[1]["error"]["details"]["errors"]
+    assert "versions.2.role" in error
+    put(site, "guest", 'versions: {"1": {kind: role, role: greeter}}\n')
+    assert site.json("ua", "validate", "guest")[0] == 0
+
+
 def test_ua_is_shown_with_versions_changes_and_where_it_is(site: MadeSite) -> None:
     """One document, and the same for people; a UA that is not there is not found."""
     put(site, "tool", SOUND.format(digest=archive(site)))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 
 from ..made_site import MadeSite
@@ -33,6 +35,24 @@ def test_right_goes_round_and_names_its_holder(site: MadeSite, session: str) -> 
     assert site.json("watcher", "lock", "release", session, "bo")[1]["changed"]
     second = site.json("watcher", "lock", "acquire", session, "cy")[1]["result"]["right"]
     assert (second["holder"], second["fence"] > first["fence"]) == ("cy", True)
+
+
+@pytest.mark.parametrize("verb", [("acquire", "bo"), ("renew", "bo"), ("hand-over", "bo", "cy")])
+def test_lease_is_the_sites_unless_another_is_asked_for(
+    site: MadeSite, session: str, verb: tuple[str, ...]
+) -> None:
+    """The policy's length to the second, for each verb that gives one; --for is stronger."""
+    for name in ("bo", "cy"):
+        site.vmm("watcher", "assign", session, name, "--privilege", "suspend")
+    site.vmm("watcher", "lock", "acquire", session, "bo", "--for", "20s")
+    file = site.directory / "site.yml"
+    file.write_text(file.read_text() + "policies: {suspend_lease_s: 1234}\n")
+    for words, expected in (((), 1234), (("--for", "99s"), 99)):
+        command = ("watcher", "lock", verb[0], session, *verb[1:], *words, "--check")
+        before = datetime.now(UTC)
+        right = site.json(*command)[1]["result"]["right"]
+        given = datetime.fromisoformat(right["expires_at"]) - timedelta(seconds=expected)
+        assert before <= given <= datetime.now(UTC)
 
 
 def test_text_says_who_may_what_until_when(site: MadeSite, session: str) -> None:

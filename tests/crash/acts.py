@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from vmm_automation.errors import WaitedInVain
+from vmm_automation.model.session import LIVE
 from vmm_automation.operations import (
     session,
     session_claim,
@@ -92,7 +93,7 @@ ACTS: dict[str, Act] = {
     "move to another terminal": lambda context, _files: session_move.begin(
         context, "s-1", session_move.Wish(terminal="phone")
     ),
-    "abandon": lambda context, _files: session.abandon(context, "s-1", reason="test"),
+    "abandon": lambda context, _files: session.abandon(context, "s-1", reason="test", expected=LIVE),
     "close": lambda context, _files: session.begin_close(context, "s-1"),
     "release": lambda context, _files: session.release(context, "s-1"),
     "touch": lambda context, _files: session.touch(context, "s-1"),

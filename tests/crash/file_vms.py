@@ -20,9 +20,9 @@ class FileVms:
         self.directory = directory
         directory.mkdir(parents=True, exist_ok=True)
 
-    def make(self, name: str) -> None:
-        """A running VM, or one that was started anew: all forwards but SSH's are gone."""
-        self._write(name, state="running", forwards={str(SSH_PORT): 22})
+    def make(self, name: str, *, state: str = "running") -> None:
+        """A VM, or one that was started anew: all forwards but SSH's are gone."""
+        self._write(name, state=state, forwards={str(SSH_PORT): 22})
 
     def vms(self) -> list[Vm]:
         """All of them."""

@@ -1,6 +1,6 @@
 """A refill that a process is made to do, and to be killed at: ``python -m tests.crash.pool_acts PLACE URL``.
 
-Guests are directories; that a guest is clean is not proven here but taken as proven, after the installation.
+Guests are directories, whose places are not those of a user: what cleans a guest finds nothing left in them.
 """
 
 from __future__ import annotations
@@ -20,10 +20,20 @@ from vmm_automation.model.vm import Vm, VmState
 from vmm_automation.operations.context import Context
 from vmm_automation.operations.pool_refill import installed, refilled, settled
 from vmm_automation.places import Places
+from vmm_automation.ports import GuestResult
 from vmm_automation.site import Site
-from vmm_automation.state import vms
 
 from ..real_state import RealState
+
+
+class UnusedGuest(SandboxGuest):
+    """A guest without a user's data."""
+
+    def run(self, script: str, *, stdin: bytes = b"") -> GuestResult:
+        """Anything but what would clean this machine."""
+        if "stop_processes" in script:
+            return GuestResult(0, "", "")
+        return super().run(script, stdin=stdin)
 
 
 class FilePoolVms(FakeVms):
@@ -35,6 +45,11 @@ class FilePoolVms(FakeVms):
         if file.exists():
             found = (_vm(each) for each in json.loads(file.read_text()))
             self.there = {vm.name: vm for vm in found}
+
+    def snapshots(self, name: str) -> list[str]:
+        """None."""
+        del name
+        return []
 
     def _called(self, call: str, names: Sequence[str]) -> dict[str, VmmError]:
         self._file.write_text(json.dumps([asdict(vm) for vm in self.vms()]))
@@ -63,9 +78,7 @@ def refill(place: Path, url: str) -> dict[str, Any]:
     context, fake = open_world(place, url)
     told = refilled(context, hands=fake)
     for name in told["prepare"]:
-        with context.store.transaction() as tx:
-            vms.mark_clean(tx, vm=name, now=context.clock.now())
-        installed(context, SandboxGuest(place / name, name=name))
+        installed(context, UnusedGuest(place / name, name=name))
     done = settled(context, done=told, hands=fake)
     return {**told, "changed": told["changed"] or done["changed"]}
 

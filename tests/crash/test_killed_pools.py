@@ -85,6 +85,11 @@ class PoolPlace:
             timeout=120,
         )
 
+    def kill(self, *, at: str) -> None:
+        """One that does not get beyond a point."""
+        killed = self.run(kill_at=at)
+        assert killed.returncode == 128 + signal.SIGKILL, (killed.stdout, killed.stderr)
+
     def refill(self) -> dict[str, object]:
         """One that goes to its end."""
         done = self.run()
@@ -103,19 +108,36 @@ def world(real_state: RealState) -> PoolPlace:
 def test_refill_killed_between_two_steps_is_ended_by_the_next(world: PoolPlace, point: str) -> None:
     """Every VM there is has its member, none half-way is given to anybody, and then all is as wanted."""
     world.define(POINTS_AND_LEVELS[point])
-    killed = world.run(kill_at=point)
-    assert killed.returncode == 128 + signal.SIGKILL, (killed.stdout, killed.stderr)
+    world.kill(at=point)
+    require_ended_by_the_next(world)
+
+
+@pytest.mark.parametrize("point", ["pool.install.reserved", "image.clean.cleaned", "image.clean.recorded"])
+def test_refill_killed_while_it_proves_a_vm_clean_is_ended_by_the_next(world: PoolPlace, point: str) -> None:
+    """The VM was left dirty by a refill that was killed before."""
+    world.define(POINTS_AND_LEVELS["pool.put_away.recorded"])
+    world.kill(at="pool.put_away.recorded")
+    world.kill(at=point)
+    require_ended_by_the_next(world)
+
+
+def require_ended_by_the_next(world: PoolPlace) -> None:
+    """Nothing is half-way and free; one refill later all is as wanted, and one more changes nothing."""
     context, fake = open_world(world.place, world.state.url)
     with context.store as store:
         with store.reading() as tx:
             members = {member.vm: member for member in pools.members(tx)}
+            reserved = pools.reserved(tx)
         assert set(fake.there) <= set(members)
         for fact in facts(context):
-            if fact.condition is VmCondition.CLEAN and fact.active_uas:
-                assert str(members[fact.vm.name].phase) == "member"
+            if fact.condition is VmCondition.CLEAN:
+                assert fact.vm.name not in reserved
+                assert str(members[fact.vm.name].phase) == "member" or not fact.active_uas
     world.refill()
     context, fake = open_world(world.place, world.state.url)
     with context.store as store:
+        with store.reading() as tx:
+            assert pools.reserved(tx) == {}
         told = description(context, "p")
         wanted = told["wanted"]
         assert {level: told["found"][level] for level in wanted} == wanted

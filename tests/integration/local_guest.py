@@ -13,6 +13,7 @@ from vmm_automation.images.borg import BorgStore
 from vmm_automation.model.image import Manifest
 from vmm_automation.model.ua import UaDefinition, UaVersion, UserData
 from vmm_automation.operations.user_image import Origin, capture
+from vmm_automation.operations.user_image_fetch import Base
 from vmm_automation.ports import GuestResult
 
 UID = 2000
@@ -79,6 +80,7 @@ class LocalGuest:
         children = Path(f"/proc/{self._root.pid}/task/{self._root.pid}/children").read_text()
         self._enter = ["nsenter", "-t", children.split()[0], "--mount", "--pid", "--ipc"]
         self.transfers = 0
+        self.fetched: list[int] = []
 
     def close(self) -> None:
         """End the guest with all of its processes."""
@@ -101,6 +103,7 @@ class LocalGuest:
     def fetch(self, remote: str, local: Path) -> None:
         """As :class:`ports.Guest`."""
         self.transfers += 1
+        self.fetched.append(self.outside(remote).stat().st_size)
         shutil.copyfile(self.outside(remote), local)
 
     def outside(self, path: str) -> Path:
@@ -137,7 +140,13 @@ def started_guest(base: Path) -> Iterator[LocalGuest]:
 
 
 def captured(
-    guest: LocalGuest, store: BorgStore, tmp_path: Path, *, number: int = 1, ua: UaDefinition = UA
+    guest: LocalGuest,
+    store: BorgStore,
+    tmp_path: Path,
+    *,
+    number: int = 1,
+    ua: UaDefinition = UA,
+    base: Base | None = None,
 ) -> tuple[Manifest, str]:
     return capture(
         guest,
@@ -146,10 +155,13 @@ def captured(
         spool=tmp_path / "spool",
         images=store,
         clock=SystemClock(),
+        base=base,
     )
 
 
 def leftovers(guest: LocalGuest, tmp_path: Path) -> list[str]:
+    """What lies about beside the stamps of the newest archives, which are kept on purpose."""
     spool = tmp_path / "spool"
     found = [*guest.outside("/root").iterdir(), *guest.outside("/home").glob(".*")]
-    return [path.name for path in [*found, *(spool.iterdir() if spool.exists() else [])]]
+    names = [path.name for path in [*found, *(spool.iterdir() if spool.exists() else [])]]
+    return [name for name in names if not name.startswith(".vmm-user-image-stamps.")]

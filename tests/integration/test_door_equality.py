@@ -102,6 +102,7 @@ def test_watchers_give_the_same_document_through_both_doors(vmm: Controller, ses
         (("watcher", "assign", session, "bo", "--privilege", "suspend"), "watcher_assign"),
         (("watcher", "update", session, "bo", "--add", "view"), "watcher_update"),
         ((*lock, "acquire", session, "bo"), "watcher_lock_acquire"),
+        ((*lock, "renew", session, "bo"), "watcher_lock_renew"),
         (("session", "suspend", session, "--as", "bo"), "session_suspend"),
         (("session", "resume", session, "--as", "bo"), "session_resume"),
         ((*lock, "release", session, "bo"), "watcher_lock_release"),

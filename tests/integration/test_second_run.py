@@ -121,6 +121,7 @@ def test_watcher_and_suspension_playbooks_end_in_the_wanted_state_whatever_they_
     converge(vmm, "watcher_assign", **who, watcher_privileges=["suspend"])
     converge(vmm, "watcher_update", **who, watcher_privileges=["view"])
     converge(vmm, "watcher_lock_acquire", **who)
+    assert vmm.play("watcher_lock_renew", **who).changed
     converge(vmm, "session_suspend", session_id=session, session_watcher=_WATCHER)
     converge(vmm, "session_resume", session_id=session, session_watcher=_WATCHER)
     assert vmm.play("session_touch", session_id=session).changed
@@ -142,6 +143,7 @@ def test_image_playbooks_make_a_generation_and_bring_it_back(
     number = captured["number"]
     deploy: dict[str, Any] = {"user_image_session": session, "user_image_generation": number}
     assert converge(vmm, "image_deploy", **deploy, **_DESTROY_IMAGE).result["deployed"] == number
+    converge(vmm, "image_preview", nothing_to_do=True, user_image_session=session)
     converge(vmm, "image_capture_due", nothing_to_do=True)
     definition = (vmm.site / "uas" / "radicale.yml").read_text()
     timed = vmm.on_site(tmp_path / "site", {"uas/radicale.yml": f"{definition}capture: {{every_s: 1}}\n"})
@@ -160,7 +162,7 @@ def test_stored_images_end_in_the_wanted_state_whatever_they_find(
     converge(vmm, "image_verify", nothing_to_do=True, image_store_all=True, **whose)
     restored = converge(vmm, "image_restore", image_store_generation=1, **whose).result["generation"]
     assert (restored["number"], restored["reason"]) == (3, "restored from generation 1")
-    converge(vmm, "image_prune", image_store_keep_last=1, **whose)
+    converge(vmm, "image_prune", image_store_keep_last=1, image_store_allow_destroy=True, **whose)
     converge(vmm, "image_flatten", nothing_to_do=True)
     left = vmm("image", "list", "--user", "una").result["generations"]
     assert [generation["number"] for generation in left] == [3]

@@ -17,6 +17,48 @@ _FILES = (
     "-printf '%p %y %m %u %s\\n' | sort"
 )
 
+_TWO_VERSIONS = """\
+versions:
+  "1.0": {kind: apt, packages: [greeter=1.0]}
+  "2.0": {kind: apt, packages: [greeter=2.0]}
+"""
+#: a repository in the guest, which is then all that it has
+_REPOSITORY = """
+set -eu
+umask 022
+mkdir -p /srv/repository /srv/apt
+cd /srv/repository
+package() {
+    mkdir -p made/DEBIAN made/usr/bin
+    cat >made/DEBIAN/control <<END
+Package: $1
+Version: $2
+Architecture: all
+Maintainer: me <me@example.org>
+Description: greets
+$3
+END
+    printf '#!/bin/sh\\necho %s\\n' "$2" >"made/usr/bin/$1"
+    chmod 755 "made/usr/bin/$1"
+    dpkg-deb -Znone --root-owner-group --build made "$1_$2_all.deb" >&2
+    rm -r made
+}
+package greeter 1.0 'Depends: greeter-words'
+package greeter 2.0 'Depends: greeter-words'
+package greeter-words 1.0 'Section: misc'
+for file in *.deb; do
+    dpkg-deb --field "$file"
+    sum=$(sha256sum "$file")
+    printf 'Filename: ./%s\\nSize: %s\\n' "$file" "$(stat -c %s "$file")"
+    printf 'SHA256: %s\\n\\n' "${sum%% *}"
+done >Packages
+mv /etc/apt/sources.list* /srv/apt
+echo 'deb [trusted=yes] file:/srv/repository ./' >/etc/apt/sources.list
+"""
+_REPOSITORY_GONE = (
+    "mv -f /srv/apt/sources.list* /etc/apt; rm -rf /srv/apt /srv/repository /var/lib/apt/lists/*repository*"
+)
+
 
 def guest_is(vmm: Controller, vm: str) -> tuple[list[str], list[str]]:
     """All packages and all files of a guest."""
@@ -91,3 +133,27 @@ def test_wheels_and_archives_come_and_go_without_a_trace(
     for ua in ("hello", "radicale"):
         assert guided("ua", "remove", ua, "--vm", vm, "--yes").changed
     assert guest_is(guided, vm) == before
+
+
+def test_packages_of_the_guests_own_sources_come_change_and_go(
+    vmm: Controller, idle_vms: tuple[str, str], tmp_path: Path
+) -> None:
+    """Two versions by apt, from a directory of the guest: as planned, back again, gone to the last file."""
+    vm = idle_vms[0]
+    own = vmm.on_site(tmp_path / "site", {"uas/greeter.yml": _TWO_VERSIONS})
+    own.on_guest(vm, _REPOSITORY)
+    try:
+        before = guest_is(own, vm)
+        for version in ("1.0", "2.0"):
+            install = ("ua", "install", "greeter", "--version", version, "--vm", vm)
+            planned = own(*install, "--check").result["vms"]
+            assert planned[vm]["actions"] == ["deliver", "install_packages", "switch"]
+            assert own(*install).result["vms"] == planned
+            assert own.on_guest(vm, "greeter; greeter-words").split() == [version, "1.0"]
+            assert not own(*install).changed
+        assert own("ua", "rollback", "greeter", "--vm", vm).changed
+        assert own.on_guest(vm, "greeter; greeter-words").split() == ["1.0", "1.0"]
+        assert own("ua", "remove", "greeter", "--vm", vm, "--yes").changed
+        assert guest_is(own, vm) == before
+    finally:
+        own.on_guest(vm, _REPOSITORY_GONE)

@@ -25,19 +25,27 @@ class CutOff(BaseException):
 class FakeVms:
     """Implements ``ports.PoolHands`` and of ``ports.Hypervisor`` what tells which VMs there are.
 
-    ``broken``: so many creations fail. ``cut``: the call after which the run ends.
+    ``broken``: so many creations fail, and with ``leaves_broken`` the VM is there all the same. ``stuck``:
+    one that cannot be deleted. ``cut``: the call after which the run ends. ``looked``, ``meanwhile``: what
+    happens after the next look at all VMs, after the next call.
     """
 
     context: Context
     there: dict[str, Vm] = field(default_factory=dict)
     broken: int = 0
+    leaves_broken: bool = False
+    stuck: str = ""
     cut: str = ""
     calls: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)
     meanwhile: Callable[[], None] = lambda: None
+    looked: Callable[[], None] = lambda: None
 
     def vms(self) -> list[Vm]:
         """All of them."""
-        return [self.there[name] for name in sorted(self.there)]
+        found = [self.there[name] for name in sorted(self.there)]
+        looked, self.looked = self.looked, lambda: None
+        looked()
+        return found
 
     def vm(self, name: str) -> Vm:
         """One."""
@@ -58,7 +66,8 @@ class FakeVms:
             if self.broken:
                 self.broken -= 1
                 failures[name] = TaskFailed(f"VM '{name}' burns")
-                continue
+                if not self.leaves_broken:
+                    continue
             self.there[name] = Vm(
                 name=name,
                 domain=name,
@@ -92,12 +101,16 @@ class FakeVms:
 
     def delete(self, names: Sequence[str]) -> dict[str, VmmError]:
         """They are gone, with what the state knew of them."""
+        failures: dict[str, VmmError] = {}
         for name in names:
+            if name == self.stuck:
+                failures[name] = TaskFailed(f"VM '{name}' stays")
+                continue
             self.there.pop(name, None)
             with self.context.store.transaction() as tx:
                 ledger.forget_vm(tx, vm=name)
                 vms.forget(tx, vm=name)
-        return self._called("delete", names)
+        return self._called("delete", names) or failures
 
     def _all(self, call: str, names: Sequence[str], state: VmState) -> dict[str, VmmError]:
         for name in names:

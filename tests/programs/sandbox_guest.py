@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -40,23 +41,29 @@ for word in "$@"; do
     esac
 done
 """
-# 'shared' is what every package of the guest's own sources needs; 'greedy' wants another libc6.
+# 'shared' is what every package of the guest's own sources needs; 'greedy' wants another libc6. A package
+# list other than the guest's own is one from before all deliveries.
 _APT = """#!/bin/sh
 db=@ROOT@/var/lib/dpkg/installed
 echo "$*" >>@ROOT@/state/apt.log
 for word in "$@"; do
     case $word in
         --simulate) simulate=yes ;;
+        --option=*/var/lib/dpkg/status) ;;
+        --option=*) db=/dev/null ;;
         update) : >@ROOT@/state/lists; exit 0 ;;
         --*) ;;
         install) [ -e @ROOT@/state/lists ] || { echo 'Unable to locate package' >&2; exit 100; } ;;
-        *) name=${word%%=*}
+        *) name=${word%%=*} version=1.5
+            [ "$name" = "$word" ] || version=${word#*=}
             [ "$name" != greedy ] || echo 'Inst libc6 [2.36] (2.40 Debian:13/stable [amd64])'
-            for each in "$name 1.5" "shared 1.5"; do
-                grep -q "^${each% *} " "$db" && continue
+            for each in "$name $version" "shared 1.5"; do
+                was=$(sed -n "s/^${each% *} \\([^ ]*\\) .*/\\1/p" "$db")
+                [ "$was" != "${each#* }" ] || continue
                 if [ "$simulate" ]; then
-                    echo "Inst ${each% *} (${each#* } Debian:12/stable [amd64])"
+                    echo "Inst ${each% *} ${was:+[$was] }(${each#* } Debian:12/stable [amd64])"
                 else
+                    sed -i "/^${each% *} /d" "$db"
                     echo "$each installed" >>"$db"
                 fi
             done ;;
@@ -91,6 +98,12 @@ _PROGRAMS = {
 }
 _PLACES = ("/opt", "/etc/systemd/system", "/var/lib/dpkg", "/run", "/root")
 _PLACE = re.compile(rf"(?<![\w/.])({'|'.join(_PLACES)})(?![\w.-])")
+#: what Ansible's connection starts instead of ssh; the command is its last word, and files come as its input
+_SSH = """#!{python}
+import os, re, sys
+moved = re.sub({places!r}, lambda place: {root!r} + place.group(), sys.argv[-1])
+os.execve("/bin/sh", ["sh", "-c", moved], {{"PATH": {path!r}}})
+"""
 #: ends the shell as a power cut would, when it has said that its N-th step begins
 _KILL = 'say() { if [ "$1" = step ]; then n=$((${n:-0} + 1)); [ "$n" -ne %d ] || killed=yes; fi;'
 
@@ -137,6 +150,15 @@ class SandboxGuest:
     def fetch(self, remote: str, local: Path) -> None:
         """Copy a file out."""
         shutil.copyfile(self.root / remote[1:], local)
+
+    def reached_by_ansible(self) -> dict[str, str]:
+        """Variables with which a playbook's connection leads into the sandbox."""
+        program = self.root / "ssh"
+        path = f"{self.root}/bin:{os.environ['PATH']}"
+        named = {"places": _PLACE.pattern, "root": str(self.root), "path": path}
+        program.write_text(_SSH.format(python=sys.executable, **named))
+        program.chmod(0o755)
+        return {"ansible_ssh_executable": str(program), "ansible_ssh_transfer_method": "piped"}
 
     @property
     def packages(self) -> list[str]:

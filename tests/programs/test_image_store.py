@@ -161,8 +161,9 @@ def test_pinned_generation_cannot_be_deleted_until_it_is_unpinned(context: Conte
     assert (numbers(context), archives(context)) == ([2], 1)
     with pytest.raises(Conflict, match="it is the newest"):
         image_store.delete(context, **ANN, number=2)
+    assert image_store.delete(context, **ANN, number=1)["changed"] is False
     with pytest.raises(NotFound):
-        image_store.delete(context, **ANN, number=1)
+        image_store.delete(context, **ANN, number=3)
     assert told(context) == ["image.pin", "image.unpin", "image.delete"]
 
 

@@ -16,6 +16,7 @@ from vmm_automation.errors import Conflict, NotFound, Partial, TaskFailed, Usage
 from vmm_automation.operations import audit_log, pool
 from vmm_automation.operations.context import Context
 from vmm_automation.operations.pool_refill import installed, refilled, settled
+from vmm_automation.operations.ua_publication import withdrawn
 from vmm_automation.operations.vm_facts import facts
 from vmm_automation.state import pools
 from vmm_automation.state.pools import Drain
@@ -159,6 +160,27 @@ def test_changed_version_is_installed_in_place_one_by_one(world: PoolWorld) -> N
         assert active.count("3.0") == updated
     assert world.names() == names
     assert not world.refill()["changed"]
+
+
+def test_withdrawn_version_is_replaced_by_the_one_before_and_that_ends(world: PoolWorld) -> None:
+    """VMs with it serve nobody; the newest that is offered is wanted now, and a further run agrees."""
+    world.define(ready=2)
+    world.refill()
+    withdrawn(world.context, ua_id="demo", version="3.0", reason="unsafe")
+    assert world.counts() == {"other": 2}
+    world.refill()
+    assert {fact.active_uas["demo"] for fact in facts(world.context)} == {"2.0"}
+    assert (world.counts(), world.show()["version"]) == ({"ready": 2}, "2.0")
+    assert not world.refill()["changed"]
+
+
+def test_pool_of_a_withdrawn_version_makes_no_vm_for_it(world: PoolWorld) -> None:
+    """Nobody could be given one: the refill says so before it begins, and counts no failure of a VM."""
+    withdrawn(world.context, ua_id="demo", version="3.0", reason="unsafe")
+    world.define(ready=1, version='"3.0"')
+    with pytest.raises(Conflict, match=r"'demo' 3\.0 is not offered any more"):
+        world.refill()
+    assert (world.fake.calls, world.show()["failures"]) == ([], 0)
 
 
 def test_drained_pool_gives_out_nothing_and_is_emptied_as_sessions_end(world: PoolWorld) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,11 @@ def apt(directory: Path) -> tuple[UaVersion, list[Path]]:
     return UaVersion("1.0", "apt", packages=("tool=1.5",)), []
 
 
+def as_is(version: UaVersion, directory: Path) -> tuple[UaVersion, list[Path]]:
+    del directory
+    return version, []
+
+
 def rpms(directory: Path) -> tuple[UaVersion, list[Path]]:
     files = [
         kept(directory, f"{name}-1.5-2.rpm", rpm_bytes(name, "1.5", "2")) for name in ("tool", "libtool")
@@ -98,7 +104,8 @@ def test_install_cut_off_anywhere_is_finished_and_removal_leaves_nothing(
     else:
         planned = ua.install(guest, **parts, check=True)
         assert ua.install(guest, **parts)["actions"] == planned["actions"]
-    ua.install(guest, **parts)
+    planned = ua.install(guest, **parts, check=True)
+    assert ua.install(guest, **parts)["actions"] == planned["actions"]
     assert ua.install(guest, **parts)["changed"] is False
     if make is not app_image:
         assert "tool 1.5" in "\n".join([*guest.packages, rpm_database(guest)])
@@ -112,11 +119,31 @@ def test_package_of_the_guests_sources_that_would_replace_another_is_refused(
 ) -> None:
     """Its removal would not bring the old one back; nothing was installed."""
     before = guest.packages
-    parts = bundled(tmp_path, lambda _: (UaVersion("1.0", "apt", packages=("greedy",)), []))
+    parts = bundled(tmp_path, partial(as_is, UaVersion("1.0", "apt", packages=("greedy",))))
     with pytest.raises(TaskFailed, match="it would replace what is installed: libc6"):
         ua.install(guest, **parts)
     ua.remove(guest, ua="demo")
     assert guest.packages == before
+
+
+def test_packages_of_the_guests_sources_are_updated_and_go_back(guest: SandboxGuest, tmp_path: Path) -> None:
+    """Another version replaces the one that a delivery brought; what both need goes with the last of them."""
+    before = (guest.tree(), guest.packages)
+    old, new = (
+        UaVersion("1.0", "apt", packages=("tool=1.5",)),
+        UaVersion("2.0", "apt", packages=("tool=2.0",)),
+    )
+    parts = {each.version: bundled(tmp_path, partial(as_is, each)) for each in (old, new)}
+    for version in ("1.0", "2.0"):
+        ua.install(guest, **parts[version])
+    assert "tool 2.0 installed" in guest.packages
+    ua.activate(guest, definition=parts["1.0"]["definition"], version="1.0")
+    assert "tool 1.5 installed" in guest.packages
+    ua.install(guest, **parts["2.0"])
+    assert ua.remove(guest, ua="demo", version="1.0")["actions"] == ["remove 1.0"]
+    assert {"tool 2.0 installed", "shared 1.5 installed"} <= set(guest.packages)
+    assert ua.remove(guest, ua="demo")["actions"] == ["remove_unit", "remove 2.0", "purge_packages"]
+    assert (guest.tree(), guest.packages) == before
 
 
 def test_app_image_is_one_program(tmp_path: Path) -> None:

@@ -103,6 +103,17 @@ def test_role_that_failed_is_run_again_and_what_it_left_is_taken_away(
     assert there(place) == {}
 
 
+def test_role_is_run_again_for_a_disk_that_was_made_anew(
+    context: Context, guest: SandboxGuest, place: Path, tmp_path: Path
+) -> None:
+    """As policy rebuild cleans a VM: what the role brought went with the old disk."""
+    deployment.active(context, guest, ua_id="demo", version="1.0")
+    (place / "demo-1.0").unlink()
+    again = SandboxGuest(tmp_path / "again", name=guest.name)
+    deployment.renewed(context, again)
+    assert (there(place), again.tree()) == ({"demo-1.0": "hello 1.0"}, guest.tree())
+
+
 def test_role_that_changed_is_delivered_anew(context: Context, guest: SandboxGuest, place: Path) -> None:
     """What it was is part of the version's digest."""
     deployment.active(context, guest, ua_id="demo", version="1.0")

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from tests.fake_clock import FakeClock
 from tests.programs.sandbox_guest import SandboxGuest
 from tests.programs.test_ua_lifecycle import context
 from vmm_automation.errors import Conflict, GuestUnreachable, LockHeld, NotFound, Partial, TaskFailed
@@ -16,9 +15,8 @@ from vmm_automation.operations import deployment, ua_rollout, ua_rollout_control
 from vmm_automation.operations.context import Context
 from vmm_automation.operations.ownership import owner_token, run_token
 from vmm_automation.operations.ua_rollout_plan import Terms
-from vmm_automation.state import rollouts, sessions, vms
+from vmm_automation.state import rollouts
 from vmm_automation.state.rollouts import Outcome
-from vmm_automation.state.sessions import SeatTaken
 from vmm_automation.state.store import Engine
 
 __all__ = ["context"]
@@ -88,23 +86,6 @@ def test_rollout_in_which_all_failed_is_the_failure_itself(context: Context, tmp
     with pytest.raises(GuestUnreachable) as failure:
         ua_rollout.concluded(context, ua_id="demo")
     assert failure.value.details["vms"]["vm-1"]["outcome"] == "failed"
-
-
-@pytest.mark.usefixtures("live")
-def test_vm_in_a_session_is_passed_over_unless_forced(context: Context, tmp_path: Path) -> None:
-    """It is told as busy; alone, that is a conflict; with force it is worked on."""
-    guest = guest_of(tmp_path, "vm-1")
-    began(context)
-    told = ua_rollout.on_vm(context, guest, works("vm-1"), ua_id="demo", terms=BATCH)
-    assert told["changed"] is False
-    assert told["vms"]["vm-1"]["reason"] == "busy: session 's-1'"
-    with pytest.raises(Conflict, match="on no VM"):
-        ua_rollout.concluded(context, ua_id="demo")
-    began(context)
-    assert ua_rollout.on_vm(context, guest, works("vm-1"), ua_id="demo", terms=Terms(batch="1", force=True))[
-        "changed"
-    ]
-    ua_rollout.concluded(context, ua_id="demo")
 
 
 class _Prepared:
@@ -237,63 +218,3 @@ def test_pause_counts_in_an_installation_without_terms_too(context: Context, tmp
         ua_rollout.on_vm(context, guest, fails, ua_id="demo", terms=plain)
     ua_rollout_control.paused(context, ua_id="demo")
     assert outcome(context, guest, works("vm-1"), plain) == "skipped"
-
-
-@pytest.mark.usefixtures("live")
-def test_session_is_waited_for_until_it_ends_or_the_deadline(context: Context, tmp_path: Path) -> None:
-    """After the deadline the VM is passed over, or worked on where that is forced and the UA is another."""
-    guest = guest_of(tmp_path, "vm-1")
-    opened(context, "vm-1", terms=Terms("1.0", drain_s=60))
-    told = ua_rollout.on_vm(context, guest, works("vm-1"), ua_id="demo", terms=Terms(drain_s=60))
-    assert told["vms"]["vm-1"]["reason"] == "busy: session 's-1', which did not end within 60 s"
-    assert outcome(context, guest, works("vm-1"), Terms(drain_s=60, force=True)) == "done"
-    began = context.clock.now()
-    context.__dict__["clock"] = _EndsSession(context)
-    assert outcome(context, guest, works("vm-1"), Terms(drain_s=600)) == "done"
-    assert (context.clock.now() - began).total_seconds() < 10
-
-
-def test_vm_that_is_worked_on_is_given_to_no_session(context: Context, tmp_path: Path) -> None:
-    """Not meanwhile; afterwards, and some time after a run was killed, the seat is free again."""
-    clock = context.clock
-    assert isinstance(clock, FakeClock)
-    opened(context, "vm-1", terms=BATCH)
-
-    def claim(name: str) -> None:
-        with context.store.transaction() as tx:
-            vms.mark_clean(tx, vm="vm-1", now=clock.now())
-            sessions.claim(
-                tx, session_id=name, user=name, ua="demo", version="1.0", vm="vm-1", terminal="phone",
-                explanation={}, owner="", now=clock.now(),
-            )  # fmt: skip
-
-    def act() -> dict[str, Any]:
-        with pytest.raises(SeatTaken, match="UA 'demo' is rolled out to it"):
-            claim("early")
-        return works("vm-1")()
-
-    guest = guest_of(tmp_path, "vm-1")
-    assert outcome(context, guest, act) == "done"
-    with pytest.raises(ZeroDivisionError):
-        ua_rollout.on_vm(context, guest, lambda: {"changed": 1 // 0}, ua_id="demo", terms=BATCH)
-    with pytest.raises(SeatTaken):
-        claim("early")
-    clock.advance(seconds=context.site.policies.claim_deadline_s)
-    claim("late")
-
-
-class _EndsSession:
-    """A clock in whose time the session ends."""
-
-    def __init__(self, context: Context) -> None:
-        self._context, self._clock = context, context.clock
-
-    def now(self) -> Any:
-        """The time."""
-        return self._clock.now()
-
-    def sleep(self, seconds: float) -> None:
-        """It ends meanwhile."""
-        self._clock.sleep(seconds)
-        with self._context.store.transaction() as tx:
-            tx.execute("UPDATE sessions SET state = 'closed' WHERE id = 's-1'")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from vmm_automation.adapters.bundles import Bundle, build_bundle
 from vmm_automation.adapters.cached_files import sha256_of
 from vmm_automation.errors import ArtifactInvalid, Conflict, DiskFull, NotFound, TaskFailed
 from vmm_automation.model.ua import UaDefinition, UaVersion
-from vmm_automation.operations import ua, ua_scripts
+from vmm_automation.operations import ua
 from vmm_automation.operations.ua_base_packages import base_package_status
 
 V1 = UaVersion("1.0", "archive")
@@ -23,7 +22,6 @@ V2 = UaVersion("2.0", "archive")
 D1 = UaVersion("1.0", "deb", packages=("tool",))
 DEFINITION = UaDefinition("demo", "Demo", (V1, V2), command=("sleep", "1"), files={"demo.conf": "x=1\n"})
 INSTALL_STEPS = ["unpack", "keep", "packages", "dpkg", "unit", "reload", "switch"]
-REMOVE_STEPS = ["deactivate", "remove", "reload", "packages", "record"]
 
 
 def archive_bundle(files: Path, version: UaVersion, definition: UaDefinition = DEFINITION) -> Bundle:
@@ -111,8 +109,8 @@ def test_changed_definition_is_delivered_again(guest: SandboxGuest, files: Path)
 def test_install_killed_at_any_step_is_finished_by_the_next_run(
     guest: SandboxGuest, files: Path, step: str
 ) -> None:
-    """Killed at the beginning of any step, an installation is completed by the next and can be removed
-    without a trace.
+    """Killed at the beginning of any step, an installation is completed by the next as its plan says, and can
+    be removed without a trace.
     """
     clean, packages = guest.tree(), guest.packages
     definition = replace(DEFINITION, versions=(D1,))
@@ -121,27 +119,13 @@ def test_install_killed_at_any_step_is_finished_by_the_next_run(
     with pytest.raises(TaskFailed) as killed:
         ua.install(guest, definition=definition, version=D1, bundle=bundle)
     assert (killed.value.details["status"], killed.value.details["step"]) == (-9, step)
-    ua.install(guest, definition=definition, version=D1, bundle=bundle)
+    planned = ua.install(guest, definition=definition, version=D1, bundle=bundle, check=True)
+    done = ua.install(guest, definition=definition, version=D1, bundle=bundle)
+    assert done["actions"] == planned["actions"]
     assert ua.install(guest, definition=definition, version=D1, bundle=bundle)["changed"] is False
     assert "tool 1.5 installed" in guest.packages
     assert "daemon-reload" in (guest.root / "state/systemctl.log").read_text()
     assert ua.read_status(guest).ua("demo").unfinished == []
-    ua.remove(guest, ua="demo")
-    assert (guest.tree(), guest.packages) == (clean, packages)
-
-
-@pytest.mark.parametrize("step", REMOVE_STEPS)
-def test_removal_killed_at_any_step_is_finished_by_the_next_run(
-    guest: SandboxGuest, files: Path, step: str
-) -> None:
-    """Killed at the beginning of any step, a removal is completed by the next one."""
-    clean, packages = guest.tree(), guest.packages
-    definition = replace(DEFINITION, versions=(D1,))
-    ua.install(guest, definition=definition, version=D1, bundle=deb_bundle(files, definition, "tool"))
-    guest.kill_at_step = REMOVE_STEPS.index(step) + 1
-    with pytest.raises(TaskFailed) as killed:
-        ua.remove(guest, ua="demo")
-    assert (killed.value.details["status"], killed.value.details["step"]) == (-9, step)
     ua.remove(guest, ua="demo")
     assert (guest.tree(), guest.packages) == (clean, packages)
 
@@ -158,39 +142,21 @@ def test_leftovers_of_an_interrupted_delivery_are_not_trusted(guest: SandboxGues
     assert ua.read_status(guest).ua("demo").unfinished == []
 
 
-def test_remove_keeps_packages_that_another_ua_needs(guest: SandboxGuest, files: Path) -> None:
-    """A package brought by one delivery stays while another delivery needs it, and goes with the last one."""
-    before = guest.packages
-    first = replace(DEFINITION, id="first", versions=(D1,))
-    second = replace(DEFINITION, id="second", versions=(D1,))
-    ua.install(guest, definition=first, version=D1, bundle=deb_bundle(files, first, "tool", "shared"))
-    ua.install(guest, definition=second, version=D1, bundle=deb_bundle(files, second, "other", "shared"))
-    planned = ua.remove(guest, ua="first", check=True)
-    assert ua.remove(guest, ua="first")["actions"] == planned["actions"]
-    assert planned["actions"] == ["remove_unit", "remove 1.0", "purge_packages"]
-    assert "shared 1.5 installed" in guest.packages
-    assert "tool 1.5 installed" not in guest.packages
-    ua.remove(guest, ua="second")
-    assert guest.packages == before
-
-
-def test_remove_while_running_is_refused(guest: SandboxGuest, files: Path) -> None:
-    """Neither the plan nor the removal passes over a running service."""
-    ua.install(guest, definition=DEFINITION, version=V1, bundle=archive_bundle(files, V1))
-    ua.start(guest, definition=DEFINITION, version="1.0")
-    for check in (True, False):
-        with pytest.raises(Conflict, match="its service runs"):
-            ua.remove(guest, ua="demo", check=check)
-    assert ua.read_status(guest).ua("demo").running
-
-
-def test_remove_of_one_version_leaves_the_other(guest: SandboxGuest, files: Path) -> None:
-    """The inactive version goes alone; removing it again changes nothing."""
-    for version in (V1, V2):
-        ua.install(guest, definition=DEFINITION, version=version, bundle=archive_bundle(files, version))
-    assert ua.remove(guest, ua="demo", version="1.0")["actions"] == ["remove 1.0"]
-    assert ua.remove(guest, ua="demo", version="1.0")["changed"] is False
-    assert list(ua.read_status(guest).ua("demo").versions) == ["2.0"]
+def test_packages_that_are_there_are_not_planned(guest: SandboxGuest, files: Path) -> None:
+    """Neither with a definition that changed, nor at a switch between versions that need the same."""
+    second = replace(D1, version="2.0")
+    definition = replace(DEFINITION, versions=(D1, second))
+    ua.install(guest, definition=definition, version=D1, bundle=deb_bundle(files, definition, "tool"))
+    changed = replace(definition, files={"demo.conf": "x=2\n"})
+    parts: dict[str, Any] = {"definition": changed, "bundle": deb_bundle(files, changed, "tool")}
+    before = guest.tree()
+    for version, actions in ((D1, ["deliver"]), (second, ["deliver", "switch"])):
+        assert ua.install(guest, **parts, version=version, check=True)["actions"] == actions
+        assert guest.tree() == before
+        assert ua.install(guest, **parts, version=version)["actions"] == actions
+        before = guest.tree()
+    assert ua.activate(guest, definition=changed, version="1.0", check=True)["actions"] == ["switch"]
+    assert ua.activate(guest, definition=changed, version="1.0")["actions"] == ["switch"]
 
 
 def test_start_and_stop_twice_change_once(guest: SandboxGuest, files: Path) -> None:
@@ -252,27 +218,3 @@ def test_base_package_status_is_brought_once(guest: SandboxGuest, tmp_path: Path
     assert base_package_status(guest, base_digest="abc", directory=tmp_path / "artifacts") == first
     assert len(guest.scripts) == runs
     assert first.read_text().startswith("Package: dpkg\n")
-
-
-def test_every_script_is_posix_shell() -> None:
-    """No script relies on more than a POSIX shell reads."""
-    waiting: dict[str, Any] = {"ports": [80], "deadline_s": 1}
-    scripts = [
-        ua_scripts.status_script(),
-        ua_scripts.install_script("a", version="1", digest="d", activate=True, **waiting),
-        ua_scripts.switch_script("a", version="1", **waiting),
-        ua_scripts.start_script("a", version="1", **waiting),
-        ua_scripts.stop_script("a"),
-        ua_scripts.remove_script("a", versions=["1", "2"]),
-    ]
-    for script in scripts:
-        done = subprocess.run(["sh", "-n"], input=script.encode(), capture_output=True, check=False)
-        assert (done.returncode, done.stderr) == (0, b"")
-
-
-def test_names_reach_the_shell_quoted() -> None:
-    """Whatever a value holds, the shell reads it as one word."""
-    script = ua_scripts.install_script(
-        "demo", version="1.0; reboot", digest="d", activate=True, ports=[80], deadline_s=1
-    )
-    assert "version='1.0; reboot'\n" in script

@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
-from vmm_automation.errors import Conflict, NotFound, TaskFailed
+from vmm_automation.errors import TaskFailed
 from vmm_automation.images.borg import archive_name
 from vmm_automation.images.manifest import to_generation
 from vmm_automation.model.policies import Tier
 from vmm_automation.model.session import LIVE, Session, SessionState
-from vmm_automation.operations import image_upkeep, user_volume, volume_upkeep
+from vmm_automation.operations import user_volume
 from vmm_automation.operations.context import Context
 from vmm_automation.ports import GuestResult
-from vmm_automation.state import generations, sessions, vms
+from vmm_automation.state import generations, sessions
 
 from ..fake_clock import FakeClock
 from ..unit.one_vm import OneVm, context, vm
@@ -177,27 +177,6 @@ def test_mounting_again_attaches_nothing_twice(context: Context, vm: OneVm, gues
     assert vm.disk == context.volumes.session_file(**OF)
 
 
-def test_what_an_active_session_wrote_is_kept_aside_if_nothing_was_captured(
-    context: Context, guest: MountingGuest
-) -> None:
-    """Until the session has ended it is left alone; then a person finds it, and may delete it."""
-    bring_up(context, guest)
-    user_volume.settle(context, "vm-1")
-    assert user_volume.is_open(context, "s-1", vm="vm-1")
-    ended(context)
-    user_volume.settle(context, "vm-1")
-    session = the_session(context)
-    of: dict[str, Any] = {"user": session.user, "ua": session.ua}
-    (found,) = volume_upkeep.listed(context, **of, orphaned=True)
-    assert (found["archive"], found["session"], found["tier"]) == ("s-1", "s-1", "volume")
-    assert volume_upkeep.listed(context, user="nobody", orphaned=True) == []
-    assert volume_upkeep.aside(context, "s-1", user="nobody", ua=session.ua) is None
-    volume_upkeep.delete_aside(context, "s-1", **of, check=True)
-    volume_upkeep.delete_aside(context, "s-1", **of)
-    with pytest.raises(NotFound):
-        volume_upkeep.delete_aside(context, "s-1", **of)
-
-
 def test_what_was_captured_is_not_kept_twice(context: Context, guest: MountingGuest) -> None:
     """A closing that noted its generation leaves nothing of its volume behind but the layer."""
     kept(context, guest)
@@ -208,57 +187,6 @@ def test_what_was_captured_is_not_kept_twice(context: Context, guest: MountingGu
     assert not context.volumes.asides()
     assert not context.volumes.sessions_on()
     assert len(context.volumes.archives()) == 1
-
-
-def test_repair_lets_go_what_nobody_names_or_that_is_damaged(context: Context, guest: MountingGuest) -> None:
-    """A layer of a generation that is gone, a damaged one, an overlay without VM; a second run: none."""
-    archive = kept(context, guest)
-    context.volumes.commit(**OF, archive="nobody.1")
-    ended(context)
-    with context.store.transaction() as tx:
-        vms.forget(tx, vm="vm-1")
-    layer = context.volumes.layer(archive)
-    assert layer
-    file = context.places.user_volumes / "layers" / f"{layer.name}.qcow2"
-    file.chmod(0o600)
-    file.write_bytes(file.read_bytes()[:-1] + b"!")
-    told = image_upkeep.repair(context, check=True)["volumes"]
-    assert told == {"damaged": [archive], "unnamed": ["nobody.1"], "vms_gone": ["vm-1"]}
-    assert image_upkeep.repair(context)["volumes"] == told
-    assert [path.stem for path in context.volumes.asides()] == ["s-1"]
-    assert not any(image_upkeep.repair(context)["volumes"].values())
-
-
-def test_volume_of_another_data_version_or_without_one_to_replace_is_refused(
-    context: Context, vm: OneVm, guest: MountingGuest
-) -> None:
-    """What was kept aside is of a UA version; a session whose data came as files has no place for it."""
-    del vm
-    bring_up(context, guest)
-    context.volumes.set_aside(**OF)
-    session = the_session(context)
-    plain = context.site.ua("radicale")
-    definition = replace(plain, versions=(replace(plain.versions[0], version=session.version),))
-    with pytest.raises(NotFound, match="'other'"):
-        volume_upkeep.require_aside(context, "other", session=session, definition=definition)
-    newer = replace(definition.versions[0], version="9", data_version=2)
-    two = replace(definition, versions=(*definition.versions, newer))
-    with pytest.raises(Conflict, match="data version 1, not 2"):
-        volume_upkeep.require_aside(context, "s-1", session=replace(session, version="9"), definition=two)
-    volume_upkeep.require_aside(context, "s-1", session=session, definition=definition)
-    with pytest.raises(Conflict, match="has no volume"):
-        user_volume.swap(context, guest, session=session, name="s-1")
-
-
-def test_flatten_looks_at_the_newest_generations(
-    context: Context, guest: MountingGuest, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A chain that is too long is told of by a dry run, and made one layer by the other."""
-    kept(context, guest)
-    assert not volume_upkeep.flatten(context)["changed"]
-    monkeypatch.setattr("vmm_automation.images.volume.DEPTH", 0)
-    assert volume_upkeep.flatten(context, check=True)["flattened"][0]["generation"] == 1
-    assert volume_upkeep.flatten(context)["changed"]
 
 
 def test_session_that_moved_on_leaves_no_volume_behind(context: Context, guest: MountingGuest) -> None:

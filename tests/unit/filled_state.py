@@ -100,7 +100,8 @@ def moving(tx: Tx, clock: FakeClock) -> None:
 
 def publish(tx: Tx, clock: FakeClock) -> None:
     at = to_text(clock.now())
-    holds.hold(tx, vm="vm-1", reason="it's due", until=clock.now())
+    for reason in ("it's due", "é"):
+        holds.hold(tx, vm="vm-1", reason=reason, until=clock.now())
     publications.withdraw(tx, Withdrawal("cal", "0", at, "ann", "it's old", ""))
     publications.add(tx, Revision("cal", 1, at, "ann", "é", "d", {"1": {"kind": "pip"}}))
 

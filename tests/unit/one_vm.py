@@ -34,6 +34,7 @@ class OneVm:
         self.went_back: list[str] = []
         self.refuses_snapshots = ""
         self.disk: Path | None = None
+        self.before_looks: list[Callable[[], None]] = []
         self.before_pause: Callable[[], None] = lambda: None
 
     def pause(self, name: str) -> None:
@@ -82,8 +83,10 @@ class OneVm:
         )
 
     def forwards(self, name: str) -> dict[int, int] | None:
-        """Those there are."""
+        """Those there are, after what was to come before this look."""
         del name
+        if self.before_looks:
+            self.before_looks.pop(0)()
         return dict(self.ports)
 
     def add_forward(self, name: str, *, port: int, guest_port: int) -> None:

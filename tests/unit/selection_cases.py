@@ -32,7 +32,7 @@ def a_ua(**changes: Any) -> UaDefinition:
 def a_vm(name: str = "vm-1", **changes: Any) -> VmFacts:
     """A VM that fits, changed as asked; keys of VmFacts and of Vm alike."""
     facts: dict[str, Any] = {"condition": VmCondition.CLEAN, "session": None, "offers": Offers()}
-    facts |= {"pool": "", "drained": False, "kept_for": None}
+    facts |= {"pool": "", "drained": False, "held": "", "kept_for": None}
     facts["active_uas"] = {"radicale": "3.3.0"}
     facts |= {key: changes.pop(key) for key in list(changes) if key in facts}
     vm = Vm(name=name, domain=name, uuid=name, state=VmState.RUNNING, profile="small", base_digest="",

@@ -259,6 +259,15 @@ def test_unit_runs_as_the_session_account_with_words_kept_whole() -> None:
     assert "User=session\n" in unit
 
 
+def test_unit_runs_and_ends_as_the_definition_says() -> None:
+    """As another account it is in no home; what ends it is told as what begins it."""
+    stated = replace(DEFINITION, command=("/bin/x",), stop=("/bin/x", "--end={home}"), run_as="www-data")
+    unit = render_unit(stated)
+    assert 'ExecStop="/bin/x" "--end=/home/session"\n' in unit
+    assert "User=www-data\nWorkingDirectory=/\n" in unit
+    assert "ExecStop" not in render_unit(replace(stated, stop=()))
+
+
 def test_tool_has_no_unit() -> None:
     """A UA without a command is a tool: nothing to run."""
     assert render_unit(replace(DEFINITION, command=())) == ""

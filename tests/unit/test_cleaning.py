@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,12 +11,12 @@ from vmm_automation.adapters.libvirt import LibvirtHypervisor
 from vmm_automation.errors import Conflict, NotFound, SiteInvalid, TaskFailed
 from vmm_automation.model.session import LIVE, SessionState
 from vmm_automation.model.ua import DeploymentState
-from vmm_automation.model.vm import VmCondition
+from vmm_automation.model.vm import VmCondition, VmState
 from vmm_automation.operations import audit_log, clean_snapshot, cleaning
 from vmm_automation.operations.context import Context
 from vmm_automation.ports import GuestResult
 from vmm_automation.site import Cleanliness, Site
-from vmm_automation.state import ledger, sessions, vms
+from vmm_automation.state import ledger, pools, sessions, vms
 
 from ..fake_clock import FakeClock
 from ..made_site import NAME, make_site
@@ -32,10 +33,12 @@ class SaidGuest:
         self.name = name
         self.left = left
         self.scripts: list[str] = []
+        self.meanwhile: Callable[[], None] = lambda: None
 
     def run(self, script: str, *, stdin: bytes = b"") -> GuestResult:
         """Nothing is there but what is left."""
         del stdin
+        self.meanwhile()
         self.scripts.append(script)
         return GuestResult(0, self.left if "stop_processes" in script else "", "")
 
@@ -195,6 +198,17 @@ def test_vm_stays_dirty_where_anything_is_left(context: Context) -> None:
     assert condition(context) is VmCondition.DIRTY
 
 
+def test_vm_whose_rebuild_was_cut_off_is_rebuilt_whatever_the_site_wants(
+    context: Context, guest: SaidGuest
+) -> None:
+    """Its UAs may be in the ledger and not in its guest, which no scrubbing would find."""
+    end_session(context)
+    with context.store.transaction() as tx:
+        vms.mark_dirty(tx, vm="vm-1", reason=vms.REBUILDING, now=context.clock.now())
+    planned = cleaning.clean(context, guest, check=True)
+    assert (planned["cleaned_by"], planned["fallback"]) == ("rebuild", None)
+
+
 def test_vm_in_use_or_clean_is_not_touched(context: Context, guest: SaidGuest, vm: OneVm) -> None:
     """A late second cleaning takes nothing from the next user."""
     clean_snapshot.ensure(context, "vm-1")
@@ -203,8 +217,36 @@ def test_vm_in_use_or_clean_is_not_touched(context: Context, guest: SaidGuest, v
     end_session(context)
     with context.store.transaction() as tx:
         vms.mark_clean(tx, vm="vm-1", now=context.clock.now())
-    assert not cleaning.clean(context, guest)["changed"]
+    for check in (True, False):
+        assert cleaning.clean(context, guest, check=check) == {"changed": False, "cleaned": "vm-1"}
     assert (guest.scripts, vm.went_back) == ([], [])
+
+
+@pytest.mark.parametrize("ours", [True, False])
+def test_vm_that_a_refill_reserved_while_it_was_cleaned_is_clean_only_for_the_refill(
+    context: Context, guest: SaidGuest, ours: bool
+) -> None:
+    """What the refill does to it is not over; where the cleaning is its last step, both end in one write."""
+    end_session(context)
+
+    def reserve() -> None:
+        with context.store.transaction() as tx:
+            now = context.clock.now()
+            pools.reserve(tx, vm="vm-1", reason="pool 'p': leave", now=now)
+
+    with context.store.transaction() as tx:
+        pools.add(tx, vm="vm-1", pool="p", now=context.clock.now())
+    guest.meanwhile = reserve
+    if ours:
+        reserve()
+        assert cleaning.clean(context, guest, reserved=True)["changed"]
+    else:
+        with pytest.raises(Conflict, match="worked on by pool 'p': leave") as raised:
+            cleaning.clean(context, guest)
+        assert raised.value.hint == "vmm pool refill"
+    assert (condition(context) is VmCondition.CLEAN) is ours
+    with context.store.reading() as after:
+        assert ("vm-1" in pools.reserved(after)) is not ours
 
 
 def test_site_says_how_and_only_a_known_way(tmp_path: Path) -> None:
@@ -234,6 +276,9 @@ def test_libvirt_takes_lists_goes_back_to_and_drops_snapshots(tmp_path: Path) ->
         hypervisor.go_back("vm-1", snapshot="two")
     with pytest.raises(NotFound):
         hypervisor.snapshots("vm-9")
+    hypervisor.drop_snapshot("vm-1", snapshot="one")
+    hypervisor.reset("vm-1")
+    assert hypervisor.vm("vm-1").state is VmState.STOPPED
 
 
 def test_snapshot_does_not_stand_for_a_vm_whose_ssh_port_moved(context: Context, vm: OneVm) -> None:

@@ -21,7 +21,7 @@ LEVELS = {
 #: packages of one level that may be used by another of it
 SAME_LEVEL = {("images", "adapters"), ("state", "adapters")}
 SEAMS = {
-    "libvirt": ["adapters/libvirt.py", "adapters/libvirt_failures.py"],
+    "libvirt": ["adapters/libvirt.py", "adapters/libvirt_failures.py", "adapters/libvirt_kept.py"],
     "ansible_runner": ["adapters/runner.py"],
     "subprocess": ["adapters/process.py"],
 }

@@ -40,6 +40,10 @@ def move(context: Context, state: SessionState, *, owner: str = "") -> None:
         )
 
 
+def nothing() -> None:
+    """Happens."""
+
+
 def actions(document: dict[str, Any]) -> list[str]:
     return [finding["action"] for finding in document["findings"]]
 
@@ -140,6 +144,39 @@ def test_session_whose_vm_is_gone_can_only_be_discarded(context: Context, vm: On
     assert session.release(context, "s-1")["session"]["state"] == "closed"
 
 
+def test_forward_that_another_run_has_just_replaced_is_left_alone(context: Context, vm: OneVm) -> None:
+    """Seen with the new port while the state still had the old one: then it belongs to the session."""
+    opened(context, vm)
+    new = PORT + 1
+    vm.ports = {20001: 22, new: 5232}
+
+    def other_run() -> None:
+        with context.store.transaction() as tx:
+            sessions.set_endpoint(tx, session_id="s-1", endpoint=f"http://127.0.0.1:{new}/", port=new)
+
+    vm.before_looks = [nothing, other_run]  # the first look is for the plan
+    reconcile(context)
+    assert (vm.ports, find(context, "s-1").port) == ({20001: 22, new: 5232}, new)
+
+
+@pytest.mark.parametrize("looks", [1, 2])
+def test_forward_comes_too_late_for_a_session_that_moved_meanwhile(
+    context: Context, vm: OneVm, looks: int
+) -> None:
+    """Its endpoint on the other VM is not written over."""
+    opened(context, vm)
+    del vm.ports[PORT]
+    vm.taken = {PORT}
+
+    def other_run() -> None:
+        with context.store.transaction() as tx:
+            tx.execute("UPDATE sessions SET vm = 'vm-2', fence = fence + 1, endpoint = 'there', port = 1")
+
+    vm.before_looks = [*[nothing] * looks, other_run]
+    reconcile(context)
+    assert find(context, "s-1").endpoint == "there"
+
+
 def test_port_that_was_taken_meanwhile_is_replaced(context: Context, vm: OneVm) -> None:
     """The endpoint has another port, and that leads to the guest."""
     opened(context, vm)
@@ -203,6 +240,19 @@ def test_closing_that_was_cut_off_is_named_for_its_guest(
     assert (actions(done), done["to_close"]) == (["mark"], [])
     vm.start("vm-1")
     assert session.begin_close(context, "s-1")["steps"] == ["capture", "release"]
+
+
+def test_closing_of_a_session_that_was_never_used_captures_nothing_when_it_is_repeated(
+    context: Context, clock: FakeClock
+) -> None:
+    """What a half-done opening left in the guest must not become the user's newest generation."""
+    with context.store.transaction() as tx:
+        tx.execute("UPDATE sessions SET state = 'starting', seen_at = '', owner = :gone", gone=GONE)
+    clock.advance(minutes=15)
+    assert session.begin_close(context, "s-1")["steps"] == ["release"]
+    move(context, SessionState.CLOSING, owner=GONE)
+    clock.advance(minutes=15)
+    assert session.begin_close(context, "s-1")["steps"] == ["release"]
 
 
 def test_failure_on_one_vm_is_told_and_holds_up_no_other(context: Context, vm: OneVm) -> None:

@@ -75,6 +75,13 @@ def test_own_plugins_and_configuration_are_found_from_anywhere() -> None:
     assert Path(kept["ANSIBLE_INVENTORY_PLUGINS"], "vmm.py").is_file()
 
 
+def test_forks_grow_with_the_processors_unless_said_otherwise() -> None:
+    """An operator's own number, and own configuration, are left as they are."""
+    assert run_environment({})["ANSIBLE_FORKS"] == str(max(10, 4 * (os.cpu_count() or 1)))
+    assert run_environment({"ANSIBLE_FORKS": "3"})["ANSIBLE_FORKS"] == "3"
+    assert "ANSIBLE_FORKS" not in run_environment({"ANSIBLE_CONFIG": "/mine.cfg"})
+
+
 def test_failed_task_with_our_error_is_that_error() -> None:
     """Class, hint and details travel; host and task are added."""
     document = NotPermitted("no", hint="ask", details={"holder": "bo"}).to_document()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from vmm_automation.operations.session_claim import claim, select
 from vmm_automation.operations.vm_facts import facts
 from vmm_automation.selection.turns import is_free
 from vmm_automation.site import Site
-from vmm_automation.state import ledger, seats, sessions, vms
+from vmm_automation.state import holds, ledger, seats, sessions, vms
 from vmm_automation.state.sqlite import SqliteStore
 from vmm_automation.state.store import Engine
 
@@ -60,6 +61,19 @@ def test_first_look_learns_and_later_claims_look_at_one_vm(context: Context) -> 
         claim(context, asks("u4"))
 
 
+def test_explanation_of_a_large_site_does_not_grow_with_it(
+    store: Engine, clock: FakeClock, site: Site, tmp_path: Path
+) -> None:
+    """Neither where all VMs were looked at, nor by seats; a dry run still tells of each VM."""
+    memory = {f"vm-{number:02}": 1024 + number for number in range(14)}
+    context = a_context(store, clock, site, tmp_path, memory=memory)
+    assert len(claim(context, asks("u0"), check=True)["selection"]["ranked"]) == 14
+    for number, left_out in enumerate((4, 3)):
+        told = claim(context, asks(f"u{number}"))["selection"]
+        assert (told["ranked"][0]["vm"], len(told["ranked"])) == (f"vm-{number:02}", 10)
+        assert told["left_out"] == left_out
+
+
 def test_small_site_looks_at_every_vm(store: Engine, clock: FakeClock, tmp_path: Path) -> None:
     """Nothing is learnt there, and each VM has its reason."""
     site = a_site(tmp_path / "small")
@@ -81,6 +95,20 @@ def test_vm_that_is_not_as_learnt_is_learnt_anew_and_not_taken(context: Context)
         assert set(seats.learnt(tx)) == {"vm-3"}
 
 
+def test_newest_version_is_taken_though_its_vm_is_parked(context: Context, site: Site) -> None:
+    """As by looking at all VMs: a newer version is worth more than a VM that runs."""
+    versions = '{"1": {kind: deb, packages: [sleep]}, "2": {kind: deb, packages: [sleep]}}'
+    (site.directory / "uas" / "plain.yml").write_text(f'command: [sleep, "9"]\nversions: {versions}\n')
+    fleet(context).parked.add("vm-3")
+    with context.store.transaction() as tx:
+        active = DeploymentState.ACTIVE
+        ledger.record(tx, vm="vm-3", ua="plain", version="2", state=active, now=context.clock.now())
+    end(context, claim(context, asks("u1"))["vm"])
+    looks = fleet(context).looks
+    done = claim(context, asks("u2"))
+    assert (done["vm"], done["warmth"], fleet(context).looks) == ("vm-3", "parked", looks)
+
+
 def test_request_ahead_is_not_overtaken_on_a_large_site(context: Context) -> None:
     """Somebody who waits makes all claims look at all VMs again."""
     end(context, claim(context, asks("u1"))["vm"])
@@ -97,7 +125,9 @@ def sqlite_store(tmp_path: Path) -> Iterator[Engine]:
 
 CHANGES = st.lists(
     st.tuples(
-        st.sampled_from(["off", "gone", "memory", "dirty", "clean", "version", "no ua", "claim", "end"]),
+        st.sampled_from(
+            ["off", "gone", "memory", "dirty", "clean", "version", "no ua", "claim", "end", "hold", "let go"]
+        ),
         st.sampled_from(sorted(MEMORY)),
         st.sampled_from(["plain", "large"]),
     ),
@@ -120,7 +150,10 @@ def change(context: Context, what: str, vm: str, ua: str, *, number: int) -> Non
         expect_right(context, asks(f"c{number}", ua=ua))
     else:
         with context.store.transaction() as tx:
-            if what == "dirty":
+            if what in ("hold", "let go"):
+                until = now + timedelta(hours=1 if what == "hold" else 0)
+                holds.hold(tx, vm=vm, reason=ua, until=until)
+            elif what == "dirty":
                 vms.mark_dirty(tx, vm=vm, reason="test", now=now)
             elif what == "clean" and not sessions.live_on_vm(tx, vm=vm):
                 vms.mark_clean(tx, vm=vm, now=now)
@@ -155,6 +188,7 @@ def test_claim_by_seats_never_takes_what_does_not_fit_nor_refuses_what_does(
             ended = SessionState.FAILED
             sessions.move_to(tx, session_id=each.id, state=ended, expected=LIVE, now=clock.now())
         tx.execute("DELETE FROM sessions")
+        tx.execute("DELETE FROM holds")
     context = a_context(sqlite_store, clock, site, tmp_path, memory=dict(MEMORY))
     end(context, claim(context, asks("first"))["vm"])  # all are learnt
     for number, (what, vm, of) in enumerate(changes):

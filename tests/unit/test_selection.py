@@ -39,6 +39,8 @@ def test_older_version_on_one_vcpu_is_described_as_such() -> None:
     ({"condition": VmCondition.DIRTY}, {}, "clean", "clean", "dirty",
      "vm-1 is dirty: an earlier user's data may be on it"),
     ({"session": "s-1"}, {}, "free", "no live session", "session 's-1'", "vm-1 is in use by session 's-1'"),
+    ({"held": "UA 'x' is rolled out to it"}, {}, "held", "a VM that nobody works on",
+     "UA 'x' is rolled out to it", "vm-1 is held: UA 'x' is rolled out to it"),
     ({"active_uas": {}}, {}, "ua", "radicale active", "not active", "vm-1 has no active radicale"),
     ({"active_uas": {"radicale": "3.2.3"}}, {"version": "3.3.0"}, "ua", "radicale 3.3.0 active",
      "radicale 3.2.3 active", "vm-1 has radicale 3.2.3 active, 3.3.0 is needed"),
@@ -72,10 +74,12 @@ def test_first_failing_filter_is_the_reason() -> None:
         "protocols": (),
         "pool": "p",
         "drained": True,
+        "held": "UA 'x' is rolled out to it",
         "kept_for": "r-1",
     }
     repairs: list[tuple[str, dict[str, Any]]] = [
-        ("avoid", {}), ("free", {"session": None}), ("drained", {"pool": "", "drained": False}),
+        ("avoid", {}), ("free", {"session": None}), ("held", {"held": ""}),
+        ("drained", {"pool": "", "drained": False}),
         ("running", {"state": VmState.RUNNING}),
         ("ready", {"ready": True}), ("clean", {"condition": VmCondition.CLEAN}),
         ("ua", {"active_uas": {"radicale": "3.3.0"}}), ("vcpus", {"vcpus": 2}),
@@ -263,8 +267,20 @@ def test_document_is_json_and_explains_all() -> None:
     """The stored explanation is plain JSON with every VM, its reason or its score's terms, and a sentence."""
     document = choose([a_vm("vm-1"), a_vm("vm-2", session="s-1")]).to_document()
     assert json.loads(json.dumps(document)) == document
-    assert set(document) == {"asked", "ranked", "rejected", "terminal"}
+    assert set(document) == {"asked", "ranked", "rejected", "terminal", "left_out"}
+    assert document["left_out"] == 0
     shown = {"vm", "version", "protocol", "uses", "score", "warmth", "terms", "sentence"}
     assert set(document["ranked"][0]) == shown
     assert document["ranked"][0]["terms"]["version"]["phrase"]
     assert set(document["rejected"][0]) == {"vm", "filter", "needed", "found", "sentence"}
+
+
+def test_short_document_has_the_best_and_some_of_each_reason_and_says_how_many_are_left_out() -> None:
+    """On a large site the explanation of each session would otherwise be as large as the site."""
+    fitting = [a_vm(f"vm-1{number}") for number in range(5)]
+    held = [a_vm(f"vm-2{number}", session="s-1") for number in range(4)]
+    found = choose([*fitting, *held, a_vm("vm-30", condition=VmCondition.DIRTY)])
+    short = found.to_document(most=2, chosen="vm-14")
+    assert [each["vm"] for each in short["ranked"]] == ["vm-10", "vm-11", "vm-14"]
+    assert [each["vm"] for each in short["rejected"]] == ["vm-20", "vm-21", "vm-30"]
+    assert short["left_out"] == 4

@@ -92,7 +92,10 @@ def vms_named(name: str) -> st.SearchStrategy[VmFacts]:
     version = st.sampled_from([*VERSIONS, "0.1", None])
     facts = st.builds(some_facts, vm, condition, rarely(None, "s-1"), version, OFFERS)
     pools = st.sampled_from([("", False), ("p", False), ("p", False), ("q", True)])
-    return st.builds(lambda each, of: replace(each, pool=of[0], drained=of[1]), facts, pools)
+    held = rarely("", "UA 'x' is rolled out to it")
+    return st.builds(
+        lambda each, of, why: replace(each, pool=of[0], drained=of[1], held=why), facts, pools, held
+    )
 
 
 FLEETS = st.lists(st.sampled_from(NAMES), unique=True).flatmap(
@@ -126,6 +129,7 @@ def fits(each: VmFacts, request: dict[str, Any]) -> bool:
     vm_fits = (
         (each.vm.state in {"running", "parked"} or (each.vm.state == "stopped" and each.pool != ""))
         and each.pool != "q" and each.vm.ready and each.condition == "clean" and each.session is None
+        and not each.held
         and request["wanted_vm"] in (None, each.vm.name) and each.vm.name not in request["avoid"]
         and active in VERSIONS and request["version"] in (None, active)
         and each.vm.vcpus >= needs.vcpus and each.vm.memory_mib >= needs.memory_mib

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
 from vmm_automation.errors import Conflict, NotPermitted, NoVmFits
 from vmm_automation.model.access import Access
 from vmm_automation.model.session import SessionState
+from vmm_automation.model.ua import DeploymentState
 from vmm_automation.model.vm import VmCondition
 from vmm_automation.operations import (
     audit_log,
+    clean_snapshot,
     cleaning,
     session,
     session_claim,
@@ -26,38 +27,15 @@ from vmm_automation.operations.reconcile import reconcile
 from vmm_automation.operations.session_abandon import find
 from vmm_automation.operations.session_move_undo import STOPPED
 from vmm_automation.operations.state_check import check_state
-from vmm_automation.state import grants, moves, sessions, suspend_right, vms
+from vmm_automation.state import grants, ledger, moves, pools, sessions, suspend_right, vms
 
 from ..crash.world import PORT, World
-from ..real_state import RealState
+from .moving_session import LEAVE, STAY, context, cut_off, moving, world
 from .test_cleaning import SaidGuest
 from .test_lease_end import with_site
+from .waiting_fleet import waits
 
-STAY = session_move.Wish(terminal="phone")
-LEAVE = session_move.Wish(terminal="phone", avoid=("vm-1",))
-
-
-@pytest.fixture
-def world(real_state: RealState) -> World:
-    made = World(real_state)
-    made.make()
-    return made
-
-
-@pytest.fixture
-def context(world: World) -> Context:
-    return world.context()
-
-
-def cut_off(context: Context) -> None:
-    """Whoever moves it is dead."""
-    host = find(context, "s-1").owner.split(":")[0]
-    with context.store.transaction() as tx:
-        tx.execute("UPDATE sessions SET owner = :owner WHERE id = 's-1'", owner=f"{host}:boot:1:2")
-
-
-def moving(context: Context) -> dict[str, Any]:
-    return session_move.begin(context, "s-1", LEAVE)
+__all__ = ["context", "world"]
 
 
 def test_session_keeps_its_vm_where_that_fits_the_new_terminal(context: Context, world: World) -> None:
@@ -98,6 +76,8 @@ def test_session_leaves_for_a_vm_that_nobody_else_gets_meanwhile(context: Contex
         moving(context)
     with pytest.raises(Conflict, match="being moved to VM 'vm-2' by another run"):
         session.begin_close(context, "s-1")
+    with pytest.raises(Conflict, match="being moved to VM 'vm-2' by another run"):
+        session.abandon(context, "s-1", reason="its opening was thought to be cut off")
     with pytest.raises(Conflict):
         suspension.suspend(context, "s-1", watcher="bo")
 
@@ -190,6 +170,54 @@ def test_move_is_refused_where_it_cannot_be(context: Context, world: World) -> N
     assert refused.value.hint == "vmm session resume s-1"
     assert find(context, "s-1").vm == "vm-1"
     assert world.hypervisor.vm("vm-1").state == "paused"
+
+
+def test_move_takes_what_is_kept_for_a_waiting_request_only_where_nothing_else_fits(
+    context: Context, world: World
+) -> None:
+    """Its user is at work, and the VM that it leaves comes free."""
+    world.hypervisor.make("vm-3")
+    with context.store.transaction() as tx:
+        now = context.clock.now()
+        vms.mark_clean(tx, vm="vm-3", now=now)
+        ledger.record(tx, vm="vm-3", ua="radicale", version="3.2.3", state=DeploymentState.ACTIVE, now=now)
+    waits(context, "eve", vm="vm-2")
+    planned = session_move.begin(context, "s-1", LEAVE, check=True)
+    assert planned["to"] == "vm-3"
+    told = {each["vm"]: each["filter"] for each in planned["selection"]["rejected"]}
+    assert told == {"vm-1": "avoid", "vm-2": "kept"}
+    waits(context, "fay", vm="vm-1")
+    assert session_move.begin(context, "s-1", STAY, check=True)["to"] == "vm-1"
+    only = session_move.Wish(terminal="phone", avoid=("vm-1", "vm-3"))
+    assert session_move.begin(context, "s-1", only)["to"] == "vm-2"
+
+
+def test_session_on_a_vm_of_a_drained_pool_stays_there_and_none_moves_to_one(context: Context) -> None:
+    """A drained pool gives out no VM; it takes none from a session, and an operator may move it off."""
+    with context.store.transaction() as tx:
+        pools.add(tx, pool="shown", vm="vm-1", now=context.clock.now())
+        pools.set_drain(tx, pool="shown", drain=pools.Drain.KEEP)
+    assert session_move.begin(context, "s-1", STAY)["to"] == "vm-1"
+    assert session_move.begin(context, "s-1", LEAVE, check=True)["to"] == "vm-2"
+    with context.store.transaction() as tx:
+        pools.add(tx, pool="shown", vm="vm-2", now=context.clock.now())
+    with pytest.raises(NoVmFits, match="drained"):
+        session_move.begin(context, "s-1", LEAVE)
+
+
+def test_vm_that_was_started_for_a_move_is_kept_as_it_was_clean(context: Context, world: World) -> None:
+    """Not the session's old VM; and nothing once the move is over, when a user's data may be on either."""
+    world.hypervisor.make("vm-2", state="parked")
+    done = moving(context)
+    assert (done["warmth"], done["snapshot"]) == ("parked", None)
+    world.hypervisor.resume("vm-2")
+    kept = clean_snapshot.keep(context, "s-1")["snapshot"]
+    assert (world.hypervisor.snapshots("vm-1"), world.hypervisor.snapshots("vm-2")) == ([], [kept])
+    session_move.undo(context, "s-1", reason="test")
+    with pytest.raises(Conflict, match="'s-1' as it is: it is active, not starting") as refused:
+        clean_snapshot.keep(context, "s-1")
+    assert refused.value.hint == "vmm session show s-1"
+    assert world.hypervisor.snapshots("vm-1") == []
 
 
 def test_late_step_of_an_undone_move_touches_no_guest(context: Context) -> None:

@@ -34,6 +34,13 @@ BROKEN = {
         ["UPDATE sessions SET state = 'active' WHERE id = 's-live'"],
         "session 's-live' is on its way to VM 'vm-next', and is active",
     ),
+    "clean though reserved": (
+        [
+            "UPDATE pool_members SET vm = 'vm-live', reserved = 'pool ''calendars'': install'",
+            "UPDATE vm_conditions SET condition = 'clean' WHERE vm = 'vm-live'",
+        ],
+        "VM 'vm-live' counts as clean while it is worked on by pool 'calendars': install",
+    ),
     "index gone": (["DROP INDEX one_active_version"], "'one_active_version' of the schema is not there"),
     "fence went back": (
         ["UPDATE vm_conditions SET fence = 0"],

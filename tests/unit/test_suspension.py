@@ -6,7 +6,7 @@ import pytest
 
 from vmm_automation.errors import HypervisorUnreachable, NotPermitted
 from vmm_automation.model.session import SessionState
-from vmm_automation.operations import audit_log, suspension, watcher
+from vmm_automation.operations import audit_log, session, suspension, watcher
 from vmm_automation.operations.context import Context
 from vmm_automation.operations.session import find
 
@@ -84,3 +84,14 @@ def test_every_switch_is_in_the_chain_with_who_asked(context: Context) -> None:
     assert second["result"] == {"state": "active", "watcher": None, "fence": None}
     assert first["after"] == second["before"] != first["before"]
     assert audit_log.verify(context.store)["valid"]
+
+
+def test_slow_pause_does_not_outlive_a_closing(context: Context, vm: OneVm) -> None:
+    """Between bo's intent and libvirt's pause the session began to close: its guest runs, to be captured."""
+
+    def closed() -> None:
+        session.begin_close(context, "s-1")
+
+    vm.before_pause = closed
+    suspension.suspend(context, "s-1", watcher="bo", fence=1)
+    assert (find(context, "s-1").state, vm.runs) == (SessionState.CLOSING, True)

@@ -26,6 +26,9 @@ def test_what_is_stated_is_read() -> None:
             "versions": _VERSIONS,
             "capture": {"freeze_s": 0, "dump": {"command": command, "deadline_s": 5}},
             "converters": [{"from": 1, "to": 3, "command": command}],
+            "command": ["serve"],
+            "stop": ["serve", "--end"],
+            "run_as": "www-data",
         },
         where="cal.yml",
     )
@@ -34,9 +37,11 @@ def test_what_is_stated_is_read() -> None:
     assert definition.capture.freeze_s == 0
     assert definition.capture.dump == Hook(("sh", "-c", "x"), 5)
     assert definition.converters == (Converter(1, 3, Hook(("sh", "-c", "x"), 60)),)
+    assert (definition.stop, definition.run_as) == (("serve", "--end"), "www-data")
     plain, _ = ua_from_mapping("cal", {"versions": _VERSIONS}, where="cal.yml")
     assert plain
     assert plain.capture.freeze_s == 30
+    assert (plain.stop, plain.run_as) == ((), "session")
 
 
 @pytest.mark.parametrize(
@@ -61,10 +66,23 @@ def test_what_is_stated_is_read() -> None:
             {"converters": [{"from": 1, "to": 2, "command": ["{version}/x"]}]},
             "cal.yml: converters[0].command[0]: unknown placeholder '{version}'",
         ),
+        ({"stop": ["x"]}, "cal.yml: stop: there is no 'command'"),
+        ({"run_as": "www-data"}, "cal.yml: run_as: there is no 'command'"),
+        (
+            {"command": ["x"], "run_as": "www data"},
+            "cal.yml: run_as: 'www data' is not the name of an account",
+        ),
+        ({"command": ["x"], "stop": ["{hom}/x"]}, "cal.yml: stop[0]: unknown placeholder '{hom}'"),
+        (
+            {"command": ["x"], "run_as": "www-data", "user_data": {"settings": ["a"]}},
+            "cal.yml: user_data: is the session account's, and the UA runs as 'www-data'",
+        ),
     ],
 )
 def test_what_is_wrong_is_named(stated: dict[str, Any], error: str) -> None:
-    """No command, text for a list, thaw alone, too long, unknown placeholders, a way that leads nowhere."""
+    """No command, text for a list, thaw alone, too long, unknown placeholders, a way that leads nowhere,
+    data of an account that has none.
+    """
     assert any(found.startswith(error) for found in errors_of(**stated)), errors_of(**stated)
 
 

@@ -8,18 +8,29 @@ import pytest
 
 from vmm_automation.errors import InvalidName, NotFound, UsageError
 from vmm_automation.model.session import Session, SessionState
-from vmm_automation.model.vm import Vm
+from vmm_automation.model.vm import Offers, VmFacts, VmState
 from vmm_automation.operations.ua_rollout_plan import Terms, batch_sizes, plan_rollout
 from vmm_automation.operations.ua_targets import select_targets
 
 from .one_vm import OneVm
 
 
-def vm(name: str, created_at: str = "") -> Vm:
-    return replace(OneVm().vm(name), created_at=created_at)
+def fact(name: str, created_at: str = "", *, pool: str = "", state: VmState = VmState.RUNNING) -> VmFacts:
+    return VmFacts(replace(OneVm().vm(name), created_at=created_at, state=state), pool=pool)
 
 
-THERE = [vm("vm-1", "2026-03"), vm("vm-2", "2026-01"), vm("vm-10", "2026-02"), vm("db-1", "2026-02")]
+THERE = [
+    fact("vm-1", "2026-03"),
+    fact("vm-2", "2026-01"),
+    fact("vm-10", "2026-02"),
+    fact("db-1", "2026-02"),
+]
+POOLED = [
+    fact("vm-1"),
+    fact("web-1", pool="web"),
+    fact("web-2", pool="web", state=VmState.PARKED),
+    fact("off-1", pool="off", state=VmState.STOPPED),
+]
 
 
 @pytest.mark.parametrize(
@@ -39,6 +50,38 @@ def test_vms_are_those_named_within_the_limit(names: list[str], limit: str, foun
     assert [each.name for each in select_targets(THERE, names, limit=limit)] == found
 
 
+@pytest.mark.parametrize(
+    ("names", "pool", "limit", "found"),
+    [
+        ([], "", "", ["vm-1", "web-1"]),
+        ([], "web", "", ["web-1"]),
+        (["web-2"], "", "", ["web-2"]),
+        (["web-2", "vm-1"], "web", "", ["web-2"]),
+        ([], "", "web-*", ["web-1"]),
+    ],
+)
+def test_vms_are_those_of_the_pool_that_run(
+    names: list[str], pool: str, limit: str, found: list[str]
+) -> None:
+    """A refill brings the others along; one that is named is meant as it is."""
+    assert [each.name for each in select_targets(POOLED, names, pool=pool, limit=limit)] == found
+
+
+@pytest.mark.parametrize(
+    ("names", "pool", "why"),
+    [
+        (["vm-1"], "web", "none of vm-1 is in pool 'web'"),
+        ([], "off", "none of vm-1, web-1, web-2, off-1 is in pool 'off' and runs"),
+    ],
+)
+def test_pool_of_which_nothing_is_meant_is_told(names: list[str], pool: str, why: str) -> None:
+    """With what was asked for, and where to look."""
+    with pytest.raises(NotFound) as nothing:
+        select_targets(POOLED, names, pool=pool)
+    assert nothing.value.message == f"No VM is left: {why}"
+    assert nothing.value.hint == f"vmm pool show {pool}"
+
+
 def test_vms_come_in_the_order_asked_for() -> None:
     """By name, or by creation; of those created at once, by name."""
     orders = {
@@ -49,8 +92,29 @@ def test_vms_come_in_the_order_asked_for() -> None:
         "oldest": ["vm-2", "db-1", "vm-10", "vm-1"],
         "newest": ["vm-1", "db-1", "vm-10", "vm-2"],
     }
-    with pytest.raises(UsageError, match="'random' is no order"):
-        select_targets(THERE, [], order="random")
+    for order in ("random", "label:", "canary"):
+        with pytest.raises(UsageError, match=f"'{order}' is no order"):
+            select_targets(THERE, [], order=order)
+
+
+@pytest.mark.parametrize("label", ["gpu", "small-canary", "oslo", "canaries"])
+def test_vms_that_carry_the_label_come_first(label: str) -> None:
+    """A feature, a profile, a region or a pool; the rest by name."""
+    canary = VmFacts(
+        replace(OneVm().vm("vm-9"), features=("gpu",), profile="small-canary"),
+        offers=Offers(region="oslo"),
+        pool="canaries",
+    )
+    order = [each.name for each in select_targets([*THERE, canary], [], order=f"label:{label}")]
+    assert order == ["vm-9", "db-1", "vm-1", "vm-10", "vm-2"]
+    among = select_targets([*THERE, canary], ["vm-1", "db-1"], order=f"label:{label}")
+    assert [each.name for each in among] == ["db-1", "vm-1"]
+
+
+def test_label_that_no_vm_carries_is_not_found() -> None:
+    """A mistyped one never means any order."""
+    with pytest.raises(NotFound, match="'smal': there are small; did you mean 'small'"):
+        select_targets(THERE, [], order="label:smal")
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,7 @@ class Fleet(OneVm):
         self.memory = memory
         self.looks = 0
         self.off: set[str] = set()
+        self.parked: set[str] = set()
 
     def vms(self) -> list[Vm]:
         """All of them."""
@@ -51,6 +52,7 @@ class Fleet(OneVm):
             raise NotFound(f"VM '{name}' does not exist", hint="vmm vm list")
         found = super().vm(name)
         state = VmState.STOPPED if name in self.off else found.state
+        state = VmState.PARKED if name in self.parked else state
         return replace(found, memory_mib=self.memory[name], protocols=("http",), ready=True, state=state)
 
 

@@ -24,6 +24,7 @@ from pathlib import Path
 from vmm_automation.adapters.process import run, tool_missing
 from vmm_automation.errors import TaskFailed, Timeout, UsageError
 from vmm_automation.model.base_image import AccelerationVerdict, BaseImage
+from vmm_automation.places import make_directory
 
 _QEMU = "qemu-system-x86_64"
 _DEVICE = Path("/dev/kvm")
@@ -179,7 +180,7 @@ def _write_cache(path: Path, key: dict[str, str], verdict: AccelerationVerdict) 
         "seconds": verdict.seconds,
         "cpu": verdict.cpu,
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_directory(path.parent, mode=0o755)
     with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
         file.write(json.dumps(content, indent=1) + "\n")
     temporary = Path(file.name)

@@ -16,6 +16,7 @@ from vmm_automation.adapters.cached_files import no_space
 from vmm_automation.adapters.kinds import Fetching, Progress, kind_of
 from vmm_automation.errors import ArtifactInvalid
 from vmm_automation.model.ua import UaVersion
+from vmm_automation.places import make_directory
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
@@ -45,7 +46,7 @@ def fetch_artifacts(
         DiskFull: no space is left below ``directory``.
     """
     with no_space(directory):
-        directory.mkdir(parents=True, exist_ok=True)
+        make_directory(directory)
         for artifact in version.artifacts:
             if not _DIGEST.fullmatch(artifact.sha256):
                 raise ArtifactInvalid(

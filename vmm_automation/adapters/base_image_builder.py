@@ -29,6 +29,7 @@ from vmm_automation.adapters.lockfile import exclusive
 from vmm_automation.adapters.qcow2_image import take_qcow2_image
 from vmm_automation.errors import ArtifactInvalid, DiskFull, PreflightFailed
 from vmm_automation.model.base_image import BUILDER_REVISION, BaseImage, BaseImageDefinition
+from vmm_automation.places import make_directory
 
 _MANIFEST = "manifest.json"
 _REMOVAL_ATTEMPTS = 20
@@ -53,7 +54,7 @@ def ensure_base_image(
     if cached is not None:
         return cached, False
     with _system_errors(definition, directory):
-        directory.mkdir(mode=0o755, parents=True, exist_ok=True)
+        make_directory(directory, mode=0o755)
         progress(f"base image '{definition.name}' is not there yet: making it")
         with exclusive(directory / f".{definition.name}.lock", what=f"base image '{definition.name}'"):
             cached = cached_base_image(definition, directory=directory)

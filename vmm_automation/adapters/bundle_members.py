@@ -24,6 +24,8 @@ MOST_BYTES = 1 << 30
 MOST_MEMBERS = 100_000
 #: in a bundle: name and version of each package that it needs, one per line
 PACKAGES_FILE = ".vmm-packages"
+#: in a bundle: what the guest's own package sources are asked for, a word each
+WANTED_FILE = ".vmm-wanted"
 _EXECUTABLE = 0o111
 _TYPE, _REGULAR, _LINK = 0o170000, 0o100000, 0o120000
 _PLAIN_MODE = 0o644

@@ -29,13 +29,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from vmm_automation.adapters.bundle_members import Member, safe_name
+from vmm_automation.adapters.bundle_members import PACKAGES_FILE, WANTED_FILE, Member, safe_name
 from vmm_automation.adapters.cached_files import no_space, sha256_of
 from vmm_automation.adapters.kinds import kind_of
 from vmm_automation.adapters.ua_unit import fill_placeholders, render_unit
 from vmm_automation.errors import ArtifactInvalid, InvalidName
 from vmm_automation.model.names import check_name
 from vmm_automation.model.ua import UaDefinition, UaVersion
+from vmm_automation.places import make_directory
 
 #: raised when the layout above changes: then everything is delivered anew
 LAYOUT = 2
@@ -43,6 +44,7 @@ _CHUNK = 1 << 20
 #: 1980-01-01: old enough to be nobody's, and no tar calls it implausible
 _MTIME = 315532800
 UNIT_FILE = ".vmm-unit"
+_NOTES = (PACKAGES_FILE, WANTED_FILE)
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
@@ -78,7 +80,7 @@ def build_bundle(
         )
     unit = render_unit(definition)
     with no_space(directory):
-        directory.mkdir(parents=True, exist_ok=True)
+        make_directory(directory)
         key = directory / f"{_inputs_key(definition, version, files, unit)}.digest"
         found = _built_before(key, directory)
         if found is None:
@@ -89,6 +91,15 @@ def build_bundle(
         path = directory / f"{digest}.tar.gz"
         unit_sha256 = hashlib.sha256(unit.encode()).hexdigest() if unit else ""
         return Bundle(path, digest, path.stat().st_size, unpacked_size, unit_sha256)
+
+
+def notes_of(bundle: Bundle) -> dict[str, str]:
+    """What the kind has noted of packages in a bundle: small files, by name."""
+    with tarfile.open(bundle.path) as archive:
+        found = [member for member in archive if member.name in (PACKAGES_FILE, WANTED_FILE)]
+        return {
+            member.name: read.read().decode() for member in found if (read := archive.extractfile(member))
+        }
 
 
 def _inputs_key(definition: UaDefinition, version: UaVersion, files: Sequence[Path], unit: str) -> str:

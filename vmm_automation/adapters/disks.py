@@ -1,23 +1,29 @@
 """The files of a VM on the hypervisor: a directory with overlay, seed and console log.
 
 Layout: ``vms/<site>/<vm>/{disk.qcow2,seed.raw,console.log}``; ``vms/<site>/<vm>.lock`` serialises work on
-one VM. Directories can be searched by everybody, because a system-wide libvirt runs QEMU as its own user.
+one VM. Directories can be passed through by everybody, because a system-wide libvirt runs QEMU as its own
+user, whom it makes the owner of a guest's files for as long as the guest runs.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import random
 import shutil
 import socket
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from vmm_automation.adapters.process import run
 from vmm_automation.errors import DiskFull, PreflightFailed
+from vmm_automation.places import make_directory
 
 _PORTS = range(20000, 32768)  # below Linux's default range for outgoing connections, 32768 to 60999
 _CONSOLE_TAIL_BYTES = 4096
+_DIRECTORY_MODE = 0o711
+_DISK_MODE = 0o600
 
 
 @dataclass(frozen=True)
@@ -49,9 +55,15 @@ class VmFiles:
     def create(self) -> None:
         """Make the directory, empty: what an interrupted run left is removed."""
         self.remove()
-        self.directory.mkdir(mode=0o755, parents=True)
-        for parent in (self.directory, *self.directory.parents[:2]):
-            parent.chmod(0o755)
+        make_directory(self.directory)
+        for parent in self.directory.parents[:2]:
+            parent.chmod(_DIRECTORY_MODE)
+
+    def restrict(self) -> None:
+        """Take from others what older versions let them read; no change where libvirt owns it."""
+        for path, mode in ((self.directory, _DIRECTORY_MODE), (self.disk, _DISK_MODE)):
+            with suppress(FileNotFoundError, PermissionError):
+                path.chmod(mode)
 
     def remove(self) -> None:
         """Remove the directory and all in it; no change if it is absent."""
@@ -77,9 +89,14 @@ class VmFiles:
 def create_overlay(path: Path, *, base: Path) -> None:
     """Make a linked clone: a qcow2 overlay over a read-only base image (about 0.03 s).
 
+    It is its owner's alone from the start on: it will hold the guest's memory, too.
+
     Raises:
         DiskFull, TaskFailed, ToolMissing: qemu-img failed or is absent.
     """
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _DISK_MODE)
+    os.fchmod(descriptor, _DISK_MODE)  # the umask may have taken of it
+    os.close(descriptor)
     run(["qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", base, path])
 
 
@@ -125,7 +142,7 @@ def require_space(directory: Path, *, needed_mib: int) -> None:
     Raises:
         DiskFull: less than ``needed_mib`` is free.
     """
-    directory.mkdir(parents=True, exist_ok=True)
+    make_directory(directory)
     free_mib = shutil.disk_usage(directory).free // 2**20
     if free_mib < needed_mib:
         raise DiskFull(

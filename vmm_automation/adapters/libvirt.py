@@ -1,4 +1,4 @@
-"""The hypervisor port on libvirt; only this file and ``libvirt_failures`` import libvirt."""
+"""The hypervisor port on libvirt; only this file and two beside it import libvirt."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import libvirt_qemu
 from vmm_automation.adapters import domain_xml
 from vmm_automation.adapters.domain_xml import DomainSpec, VmRecord, domain_name
 from vmm_automation.adapters.libvirt_failures import failure_of, translated
+from vmm_automation.adapters.libvirt_kept import KeptMemory
 from vmm_automation.adapters.libvirt_user_disks import UserDisks
 from vmm_automation.adapters.libvirt_words import dotted, no_such_vm, port_taken
 from vmm_automation.errors import Conflict, NotFound, TaskFailed
@@ -33,12 +34,10 @@ _UNDEFINE_ALL = (
     | libvirt.VIR_DOMAIN_UNDEFINE_NVRAM
     | libvirt.VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA
 )
-# the guest's old QEMU always ends: what it was told meanwhile, or what took hold in it, does not come along
-_REVERT = libvirt.VIR_DOMAIN_SNAPSHOT_REVERT_RUNNING | libvirt.VIR_DOMAIN_SNAPSHOT_REVERT_FORCE
 _METADATA_PREFIX = "vmm"
 
 
-class LibvirtHypervisor(UserDisks):
+class LibvirtHypervisor(KeptMemory, UserDisks):
     """The VMs of one site at one libvirt URI.
 
     Calls may come from several threads at once (libvirt's connection allows it). A domain without this
@@ -202,35 +201,6 @@ class LibvirtHypervisor(UserDisks):
     def remove_forward(self, name: str, *, port: int) -> None:
         """Take a forward away; no change if there is none."""
         self._monitor(name, domain_xml.remove_forward_command(port=port))
-
-    def snapshots(self, name: str) -> list[str]:
-        """The names of a VM's snapshots."""
-        domain = self._domain(name)
-        with translated(self.uri, f"list snapshots of VM '{name}'"):
-            return sorted(snapshot.getName() for snapshot in domain.listAllSnapshots())
-
-    def take_snapshot(self, name: str, *, snapshot: str) -> None:
-        """Keep memory and disk of a VM as they are now, inside its disk file; it stands still meanwhile."""
-        domain = self._domain(name)
-        with translated(self.uri, f"take a snapshot of VM '{name}'"):
-            xml = domain_xml.snapshot_xml(snapshot)
-            domain.snapshotCreateXML(xml, libvirt.VIR_DOMAIN_SNAPSHOT_CREATE_ATOMIC)
-
-    def go_back(self, name: str, *, snapshot: str) -> None:
-        """Put memory and disk back to a snapshot, in a new QEMU, and let the guest run.
-
-        Raises:
-            PortTaken: the SSH port of the domain was taken in between; the VM is off.
-        """
-        domain = self._domain(name)
-        with translated(self.uri, f"take VM '{name}' back to snapshot '{snapshot}'"):
-            domain.revertToSnapshot(domain.snapshotLookupByName(snapshot), _REVERT)
-
-    def drop_snapshot(self, name: str, *, snapshot: str) -> None:
-        """Remove a snapshot; what it held in the disk file can be used again."""
-        domain = self._domain(name)
-        with translated(self.uri, f"remove snapshot '{snapshot}' of VM '{name}'"):
-            domain.snapshotLookupByName(snapshot).delete()
 
     def _monitor(self, name: str, command: str) -> str:
         domain = self._domain(name)

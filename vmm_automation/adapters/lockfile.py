@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from vmm_automation.errors import LockHeld
+from vmm_automation.places import make_directory
 
 
 @contextmanager
@@ -22,7 +23,7 @@ def exclusive(path: Path, *, wait: bool = True, what: str = "this") -> Iterator[
     Raises:
         LockHeld: ``wait`` is false and another process holds it; names its pid.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_directory(path.parent)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         _take(descriptor, wait=wait, what=what)

@@ -14,11 +14,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from vmm_automation.places import make_directory
+
 
 @contextmanager
 def private_directory(parent: Path, *, prefix: str) -> Iterator[Path]:
     """A new directory below ``parent``, removed with all in it at the end of the block."""
-    parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_directory(parent, mode=0o700)
     for leftover in parent.iterdir():
         _remove_unlocked(leftover)
     directory, descriptor = _new(parent, prefix=prefix)

@@ -7,6 +7,7 @@ import struct
 from pathlib import Path
 from typing import Final
 
+from vmm_automation.adapters.disks import create_overlay
 from vmm_automation.adapters.process import run
 from vmm_automation.errors import ArtifactInvalid
 
@@ -19,8 +20,8 @@ _MKFS: Final = ("-E", "lazy_itable_init=1,lazy_journal_init=1,root_owner=0:0", "
 
 def overlay(path: Path, *, over: Path) -> None:
     """Make an empty overlay; ``over`` may be relative to where ``path`` lies, and is kept so."""
-    run(["qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", over, path])
-    path.chmod(0o600)
+    path.unlink(missing_ok=True)
+    create_overlay(path, base=over)
 
 
 def blank_disk(path: Path, *, size_mib: int, label: str) -> None:
@@ -40,6 +41,7 @@ def blank_disk(path: Path, *, size_mib: int, label: str) -> None:
 def flattened(source: Path, target: Path) -> Path:
     """Write what a chain of layers holds as one that needs no other."""
     fresh = target.with_name(f".{target.name}.fresh")
+    fresh.touch(mode=0o600)  # and it stays so: from the start on nobody else reads it
     run(["qemu-img", "convert", "-f", "qcow2", "-O", "qcow2", source, fresh])
     fresh.replace(target)
     return target

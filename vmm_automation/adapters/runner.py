@@ -42,6 +42,8 @@ _SECRET = frozenset({"VMM_WATCHER_TOKEN"})  # runner writes the environment to a
 #: what runner sets for its runs: a run within one would take its own callback for the one to call in turn
 _OF_RUNNER = ("ANSIBLE_STDOUT_CALLBACK", "awx_display")
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+#: VMs that are worked on at a time: a fork waits for its guest nearly all the time
+_LEAST_FORKS, _FORKS_PER_CPU = 10, 4
 _POLL_S = 1
 _REAP_S = 10.0
 _LOOK_S = 0.05
@@ -103,7 +105,9 @@ def run_environment(environment: Mapping[str, str]) -> dict[str, str]:
     }
     kept["PATH"] = f"{Path(sys.executable).parent}:{kept.get('PATH') or os.defpath}"
     kept.setdefault("ANSIBLE_HOST_KEY_CHECKING", "True")
-    kept.setdefault("ANSIBLE_CONFIG", str(content_directory() / "ansible.cfg"))
+    if "ANSIBLE_CONFIG" not in kept:
+        kept["ANSIBLE_CONFIG"] = str(content_directory() / "ansible.cfg")
+        kept.setdefault("ANSIBLE_FORKS", str(max(_LEAST_FORKS, _FORKS_PER_CPU * (os.cpu_count() or 1))))
     kept.setdefault("ANSIBLE_ACTION_PLUGINS", str(plugin_directory("action")))
     kept.setdefault("ANSIBLE_INVENTORY_PLUGINS", str(plugin_directory("inventory")))
     kept["PYTHONDONTWRITEBYTECODE"] = environment.get("PYTHONDONTWRITEBYTECODE", "")

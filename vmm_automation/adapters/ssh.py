@@ -19,7 +19,7 @@ from vmm_automation.adapters.lockfile import exclusive
 from vmm_automation.adapters.process import run
 from vmm_automation.errors import GuestUnreachable, Timeout, VmmError
 from vmm_automation.model.vm import Vm
-from vmm_automation.places import Places
+from vmm_automation.places import Places, make_directory
 from vmm_automation.ports import Clock
 
 _LOOPBACK = "127.0.0.1"
@@ -75,7 +75,7 @@ class SshPlaces:
 def ensure_key(ssh: SshPlaces) -> str:
     """Make the controller's key pair if there is none; returns the public key."""
     for directory in (ssh.directory, ssh.directory / "known_hosts", ssh.directory / "cm"):
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_directory(directory, mode=0o700)
     public = ssh.key.with_name(f"{ssh.key.name}.pub")
     with exclusive(ssh.directory / "key.lock"):
         if not (ssh.key.exists() and public.exists()):
@@ -90,7 +90,7 @@ def trust(ssh: SshPlaces, vm: Vm) -> None:
     path = ssh.known_hosts(vm)
     if path.exists() and path.read_text() == line:
         return
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_directory(path.parent, mode=0o700)
     fresh = path.with_name(f".{path.name}.{id(vm):x}")
     fresh.write_text(line)
     fresh.replace(path)

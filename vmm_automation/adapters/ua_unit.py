@@ -6,11 +6,12 @@ symbolic link and systemd reads its units again only when the definition itself 
 
 from __future__ import annotations
 
-from vmm_automation.model.ua import UaDefinition
+from collections.abc import Sequence
+
+from vmm_automation.model.ua import SESSION_ACCOUNT, UaDefinition
 
 #: below here lies all that is delivered into a guest
 GUEST_ROOT = "/opt/vmm/ua"
-SESSION_ACCOUNT = "session"
 SESSION_HOME = "/home/session"
 
 # Only settings that cost no start-up time: no mount namespaces, no seccomp filters.
@@ -24,7 +25,7 @@ Type=exec
 User={account}
 WorkingDirectory={home}
 {environment}ExecStart={command}
-Restart=no
+{stop}Restart=no
 TimeoutStopSec=20
 UMask=0077
 NoNewPrivileges=yes
@@ -56,14 +57,19 @@ def render_unit(definition: UaDefinition) -> str:
         f"Environment={_quoted(f'{key}={fill_placeholders(value, ua=definition.id)}', dollars=False)}\n"
         for key, value in sorted(environment.items())
     ]
-    words = [_quoted(fill_placeholders(word, ua=definition.id)) for word in definition.command]
+    account = definition.run_as
     return _UNIT.format(
         description=" ".join(definition.display_name.replace("%", "%%").split()) or definition.id,
-        account=SESSION_ACCOUNT,
-        home=SESSION_HOME,
+        account=account,
+        home=SESSION_HOME if account == SESSION_ACCOUNT else "/",  # which only that account may enter
         environment="".join(lines),
-        command=" ".join(words),
+        command=_words(definition.command, ua=definition.id),
+        stop=f"ExecStop={_words(definition.stop, ua=definition.id)}\n" if definition.stop else "",
     )
+
+
+def _words(command: Sequence[str], *, ua: str) -> str:
+    return " ".join(_quoted(fill_placeholders(word, ua=ua)) for word in command)
 
 
 def _quoted(word: str, *, dollars: bool = True) -> str:

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from vmm_automation.cli.identity_options import named
+from vmm_automation.cli.text import cell, printable
 from vmm_automation.errors import UsageError
 from vmm_automation.places import Places
 
@@ -33,21 +35,25 @@ class Reply:
 
 @dataclass(frozen=True)
 class Door:
-    """One invocation of a command: which site, how to answer, and whether only to say what would be done."""
+    """One invocation of a command: which site, how to answer, and whether only to say what would be done.
+
+    ``actor`` is who acts, if somebody was named.
+    """
 
     command: str
     site: Path
     output: str = "text"
     check: bool = False
+    actor: str = ""
 
     def say(self, line: str) -> None:
         """Progress for a person, on standard error."""
-        print(line, file=sys.stderr, flush=True)
+        print(printable(line), file=sys.stderr, flush=True)
 
     @property
     def context(self) -> Context:
         """The site opened for direct operations."""
-        return self.acting()
+        return self.acting(self.actor)
 
     def acting(self, name: str = "", *, token_file: str | None = None) -> Context:
         """The site opened for what somebody does; ``token_file`` unlike None: a Watcher may be acting."""
@@ -82,7 +88,10 @@ class Door:
     def playbook(self, name: str, variables: Mapping[str, Any], **switches: Any) -> Reply:
         """Run one of the project's playbooks and take its result document; the text is left to the caller."""
         from vmm_automation.cli.playbook_run import run_named
+        from vmm_automation.model.names import check_name
 
+        who = {"vmm_actor": check_name("person", self.actor)} if self.actor else {}
+        variables = {**who, **variables}
         outcome = run_named(name, variables, site=self.site, check=self.check, say=self.say, **switches)
         return Reply(outcome.result, "", changed=outcome.changed)
 
@@ -106,8 +115,9 @@ class Door:
         answer: :func:`vmm_automation.operations.audit_log.verify` takes it as its anchor.
         """
         if self.output == "json":
-            told = not changes or "audit" in reply.result  # by the playbook that was run
-            result = reply.result if told else {**reply.result, "audit": self._audit_head()}
+            result = {key: value for key, value in reply.result.items() if key != "changed"}  # told beside it
+            if changes and "audit" not in result:  # of a playbook's, it is
+                result["audit"] = self._audit_head()
             document = {
                 "command": self.command,
                 "status": "ok",
@@ -117,7 +127,7 @@ class Door:
             }
             print(json.dumps(document, indent=2, default=str))
         elif reply.text:
-            print(reply.text)
+            print(printable(reply.text))
 
 
 def _token(file: str | None) -> str:
@@ -139,15 +149,26 @@ def site_directory(value: str | None) -> Path:
 
 
 def operation(
-    group: click.Group, name: str, *, changes: bool = False
+    group: click.Group, name: str, *, changes: bool = False, by_operator: bool = False
 ) -> Callable[[Callable[..., Reply]], click.Command]:
-    """Make a function ``(door, **options) -> Reply`` a command with the options that all commands have."""
+    """Make a function ``(door, **options) -> Reply`` a command with the options that all commands have.
+
+    What is done ``by_operator`` has ``--as`` besides: the door's ``context`` and ``playbook`` act for whom it
+    names.
+    """
 
     def decorate(function: Callable[..., Reply]) -> click.Command:
         @functools.wraps(function)
-        def body(*arguments: Any, site: str | None, output: str, check: bool = False, **options: Any) -> None:
+        def body(
+            *arguments: Any,
+            site: str | None,
+            output: str,
+            check: bool = False,
+            actor: str = "",
+            **options: Any,
+        ) -> None:
             command = click.get_current_context().command_path.removeprefix("vmm ")
-            door = Door(command=command, site=site_directory(site), output=output, check=check)
+            door = Door(command, site_directory(site), output, check=check, actor=actor)
             door.show(function(door, *arguments, **options), changes=changes)
 
         decorated: Callable[..., Any] = body
@@ -155,6 +176,8 @@ def operation(
             decorated = click.option(
                 "--check", "-C", is_flag=True, help="Only say what would be done; change nothing."
             )(decorated)
+        if by_operator:
+            decorated = named("actor")(decorated)
         choice = click.Choice(["text", "json"])
         decorated = click.option("--output", type=choice, default="text", help="How to answer.")(decorated)
         decorated = click.option("--site", metavar="DIR", help="Site directory [env: VMM_SITE].")(decorated)
@@ -167,15 +190,13 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[object]], *, empty: s
     """Aligned columns, or a sentence where there is nothing to list."""
     if not rows:
         return empty
-    cells = [list(headings), *[["-" if cell in (None, "") else str(cell) for cell in row] for row in rows]]
+    cells = [list(headings), *[[cell(value) for value in row] for row in rows]]
     widths = [max(len(row[column]) for row in cells) for column in range(len(headings))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in cells]
+    lines = ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)) for row in cells]
     return "\n".join(line.rstrip() for line in lines)
 
 
 def fields(pairs: Mapping[str, object]) -> str:
     """One ``name  value`` line for each entry."""
     width = max(len(name) for name in pairs)
-    return "\n".join(
-        f"{name.ljust(width)}  {'-' if value in (None, '') else value}" for name, value in pairs.items()
-    )
+    return "\n".join(f"{name.ljust(width)}  {cell(value)}" for name, value in pairs.items())

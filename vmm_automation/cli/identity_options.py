@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import click
 
-as_option = click.option(
-    "--as", "name", metavar="NAME", default="", help="Who acts; left out, your login name."
-)
+
+def named(parameter: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """The option ``--as``, given to a function under a name of its own."""
+    return click.option(
+        "--as", parameter, metavar="NAME", default="", help="Who acts; left out, your login name."
+    )
+
+
+as_option = named("name")
 token_file_option = click.option(
     "--token-file",
     metavar="FILE",

@@ -6,6 +6,7 @@ import click
 
 from vmm_automation.cli import image_store_commands
 from vmm_automation.cli.door import Door, Reply, operation, table
+from vmm_automation.places import Places
 
 
 @click.group("image")
@@ -53,9 +54,12 @@ def list_(door: Door, user: str | None, ua: str | None, orphaned: bool) -> Reply
 
     Example: vmm image list --user ada --ua radicale
     """
-    from vmm_automation.operations.volume_upkeep import listed
+    from vmm_automation.images.volume import VolumeStore
+    from vmm_automation.operations.image_listing import listing
 
-    found = listed(door.context, user=user, ua=ua, orphaned=orphaned)
+    volumes = VolumeStore(Places.from_environment().user_volumes)
+    with door.store as store:
+        found = listing(store, volumes, user=user or "", ua=ua or "", orphaned=orphaned)["generations"]
     headings, keys = _ORPHANS if orphaned else _GENERATIONS
     rows = [[generation[key] for key in keys] for generation in found]
     empty = "No orphaned saves." if orphaned else "No user images."
@@ -71,12 +75,10 @@ def show(door: Door, user: str, ua: str, generation: int | None) -> Reply:
 
     Example: vmm image show ada radicale
     """
-    from vmm_automation.model.names import check_name
-    from vmm_automation.state.generations import manifest_document
+    from vmm_automation.operations.image_listing import manifest as read
 
-    check_name("user", user), check_name("UA", ua)
-    with door.store.reading() as tx:
-        manifest = manifest_document(tx, user=user, ua=ua, number=generation)
+    with door.store as store:
+        manifest = read(store, user=user, ua=ua, number=generation or 0)["manifest"]
     rows = [(file["layer"], file["size"], file["sha256"][:12], file["path"]) for file in manifest["files"]]
     head = (
         f"Generation {manifest['generation']} of {user}, {ua} {manifest['ua_version']}, "
@@ -112,7 +114,21 @@ def capture(door: Door, session: str, due: bool) -> Reply:
     return Reply(reply.result, text, changed=reply.changed)
 
 
-@operation(command, "deploy", changes=True)
+@operation(command, "preview")
+@click.argument("session")
+def preview(door: Door, session: str) -> Reply:
+    """Show what a capture would add, change, remove and leave out now, and by which rule; nothing is stored.
+
+    Example: vmm image preview s-1a2b3c4d
+    """
+    result = door.playbook("image_preview", {"user_image_session": session}).result
+    rows = [(one["layer"], one["change"], one["path"], one["why"]) for one in result["changes"]]
+    rows += [("-", "left out", one["path"], one["why"]) for one in result["left_out"]]
+    listing = table(("LAYER", "CHANGE", "PATH", "WHY"), rows, empty="Nothing has changed.")
+    return Reply(result, f"A capture would fail: {result['refused']}" if result["refused"] else listing)
+
+
+@operation(command, "deploy", changes=True, by_operator=True)
 @click.argument("session")
 @click.option("--generation", type=click.IntRange(1), help="Its number; the newest if left out.")
 @click.option("--orphan", default="", metavar="VOLUME", help="A volume that was kept aside, instead.")

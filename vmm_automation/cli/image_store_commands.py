@@ -63,7 +63,7 @@ def diff(door: Door, user: str, ua: str, old: int, new: int) -> Reply:
     return Reply(result, table(("LAYER", "CHANGE", "PATH"), rows, empty="They hold the same."))
 
 
-@operation(command, "restore", changes=True)
+@operation(command, "restore", changes=True, by_operator=True)
 @_user
 @_ua
 @click.option("--generation", type=_NUMBER, help="The number of the generation to go back to.")
@@ -82,7 +82,7 @@ def restore(door: Door, user: str, ua: str, generation: int | None, orphan: str,
     return Reply(result, text, changed=result["changed"])
 
 
-@operation(command, "pin", changes=True)
+@operation(command, "pin", changes=True, by_operator=True)
 @_user
 @_ua
 @_generation
@@ -94,7 +94,7 @@ def pin(door: Door, user: str, ua: str, generation: int) -> Reply:
     return _pinned(door, user, ua, generation, pinned=True)
 
 
-@operation(command, "unpin", changes=True)
+@operation(command, "unpin", changes=True, by_operator=True)
 @_user
 @_ua
 @_generation
@@ -106,21 +106,23 @@ def unpin(door: Door, user: str, ua: str, generation: int) -> Reply:
     return _pinned(door, user, ua, generation, pinned=False)
 
 
-@operation(command, "prune", changes=True)
+@operation(command, "prune", changes=True, by_operator=True)
 @click.argument("user", default="")
 @click.argument("ua", default="")
 @click.option("--keep-last", type=click.IntRange(0), default=0, help="That many newest.")
 @click.option("--keep-daily", type=click.IntRange(0), default=0, help="The newest of that many days.")
 @click.option("--keep-weekly", type=click.IntRange(0), default=0, help="The newest of that many weeks.")
 @click.option("--within", type=Duration(), default=timedelta(), help="All that are not older, such as 14d.")
-def prune(door: Door, user: str, ua: str, within: timedelta, **keep: int) -> Reply:
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def prune(door: Door, user: str, ua: str, within: timedelta, yes: bool, **keep: int) -> Reply:
     """Delete the generations that no rule keeps; never a pinned one, the newest, or the newest good one.
 
-    Example: vmm image prune --keep-last 5 --keep-daily 7 --keep-weekly 4
+    Example: vmm image prune --keep-last 5 --keep-daily 7 --keep-weekly 4 --yes
     """
     from vmm_automation.model.retention import Retention
     from vmm_automation.operations.image_upkeep import prune
 
+    door.confirm("Delete the generations that no rule keeps, for good?", yes=yes)
     rules = {name.removeprefix("keep_"): count for name, count in keep.items()}
     retention = Retention(**rules, within=within)
     result = prune(door.context, retention=retention, user=user, ua=ua, check=door.check)
@@ -129,7 +131,7 @@ def prune(door: Door, user: str, ua: str, within: timedelta, **keep: int) -> Rep
     return Reply(result, text, changed=result["changed"])
 
 
-@operation(command, "delete", changes=True)
+@operation(command, "delete", changes=True, by_operator=True)
 @_user
 @_ua
 @click.option("--generation", type=_NUMBER, help="Its number.")
@@ -144,10 +146,10 @@ def delete(door: Door, user: str, ua: str, generation: int | None, orphan: str, 
 
     door.confirm(f"Delete data of user '{user}', UA '{ua}', for good?", yes=yes)
     result = delete(door.context, user=user, ua=ua, number=generation or 0, orphan=orphan, check=door.check)
-    return Reply(result, f"'{result['deleted']}' is deleted", changed=True)
+    return Reply(result, f"'{result['deleted']}' is deleted", changed=result["changed"])
 
 
-@operation(command, "repair", changes=True)
+@operation(command, "repair", changes=True, by_operator=True)
 @click.option("--yes", is_flag=True, help="Delete the archives that no generation names.")
 @click.option(
     "--recent", type=Duration(), default="1h", help="Leave those that were stored within this time."
@@ -166,7 +168,7 @@ def repair(door: Door, yes: bool, recent: timedelta) -> Reply:
     return Reply(result, table(("WHAT", "HOW MANY"), rows, empty=""), changed=result["changed"])
 
 
-@operation(command, "flatten", changes=True)
+@operation(command, "flatten", changes=True, by_operator=True)
 def flatten(door: Door) -> Reply:
     """Make one layer of each newest volume that lies on too many; for a timer, while sessions go on.
 
@@ -180,37 +182,46 @@ def flatten(door: Door) -> Reply:
     return Reply(result, text, changed=result["changed"])
 
 
-@operation(command, "export")
+@operation(command, "export", changes=True)
 @_user
 @_ua
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--generation", type=_NUMBER, help="Its number; the newest if left out.")
-def export(door: Door, user: str, ua: str, file: Path, generation: int | None) -> Reply:
-    """Write a generation as one new .vmmimage file, which tar and zstd can open; it is not encrypted.
+@click.option(
+    "--recipients", type=click.Path(path_type=Path), help="Encrypt it for the age recipients in this file."
+)
+def export(
+    door: Door, user: str, ua: str, file: Path, generation: int | None, recipients: Path | None
+) -> Reply:
+    """Write a generation as one new .vmmimage file, which tar and zstd (and age) can open.
 
     Example: vmm image export ada radicale ada-radicale.vmmimage
     """
     from vmm_automation.operations.image_file import export
 
-    result = export(door.context, user=user, ua=ua, target=file.absolute(), number=generation or 0)
-    return Reply(
-        result, f"Generation {result['generation']['number']} is in '{result['path']}'", changed=True
-    )
+    wanted: dict[str, Any] = {"target": file.absolute(), "number": generation or 0, "recipients": recipients}
+    result = export(door.context, user=user, ua=ua, **wanted, check=door.check)
+    text = f"Generation {result['generation']['number']} is in '{result['path']}'"
+    return Reply(result, text, changed=result["changed"])
 
 
-@operation(command, "import", changes=True)
+@operation(command, "import", changes=True, by_operator=True)
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option(
     "--key", type=click.Path(path_type=Path), help="The key of the store that it was exported from."
 )
-def import_(door: Door, file: Path, key: Path | None) -> Reply:
+@click.option(
+    "--identity", type=click.Path(path_type=Path), help="The age identity that it is encrypted for, a file."
+)
+def import_(door: Door, file: Path, key: Path | None, identity: Path | None) -> Reply:
     """Make the content of a .vmmimage file the newest generation of its user, after all of it is proven.
 
     Example: vmm image import ada-radicale.vmmimage
     """
     from vmm_automation.operations.image_file import import_
 
-    result = import_(door.context, source=file.absolute(), key_file=key, check=door.check)
+    files: dict[str, Any] = {"source": file.absolute(), "key_file": key, "identity": identity}
+    result = import_(door.context, **files, check=door.check)
     number = result["generation"]["number"]
     return Reply(result, f"Its content is generation {number}", changed=result["changed"])
 

@@ -59,7 +59,7 @@ def show(door: Door, name: str) -> Reply:
     return Reply({"pool": pool}, f"{text}\n{table(headings, rows, empty='No VMs.')}\n{steps}")
 
 
-@operation(command, "scale", changes=True)
+@operation(command, "scale", changes=True, by_operator=True)
 @_name
 @click.option("--ready", type=click.IntRange(0), help="How many are to be ready without a session.")
 @click.option("--parked", type=click.IntRange(0), help="How many are to be parked.")
@@ -77,7 +77,7 @@ def scale(door: Door, name: str, reset: bool, **levels: int | None) -> Reply:
     return Reply(done, f"{name}: {wanted}", changed=done["changed"])
 
 
-@operation(command, "drain", changes=True)
+@operation(command, "drain", changes=True, by_operator=True)
 @_name
 @click.option("--delete", is_flag=True, help="Delete its VMs, those in sessions after their sessions.")
 @click.option("--undo", is_flag=True, help="Give out VMs again.")

@@ -11,6 +11,7 @@ from itertools import pairwise, takewhile
 import click
 
 from vmm_automation import __version__
+from vmm_automation.cli.text import printable
 from vmm_automation.errors import VmmError
 
 _NOUNS = {
@@ -90,9 +91,9 @@ def run(arguments: Sequence[str]) -> int:
 
 def _report(failure: VmmError, arguments: Sequence[str], *, exit_code: int, kind: str) -> int:
     sys.stdout.flush()
-    print(f"Error: {failure.message}", file=sys.stderr)
+    print(printable(f"Error: {failure.message}"), file=sys.stderr)
     if failure.hint:
-        print(f"Hint: {failure.hint}", file=sys.stderr)
+        print(printable(f"Hint: {failure.hint}"), file=sys.stderr)
     if _wants_json(arguments):
         error = {**failure.to_document(), "class": kind, "exit_code": exit_code}
         print(json.dumps({"command": _command(arguments), "status": "error", "error": error}, indent=2))

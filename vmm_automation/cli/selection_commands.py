@@ -68,6 +68,8 @@ def _shown(selection: dict[str, Any], *, chosen: str) -> str:
         for each in [*selection.get("terminal", []), *selection.get("rejected", [])]
     ]
     lines = [_uses(choice["uses"]) for choice in ranked if choice["vm"] == chosen and "uses" in choice]
+    if left_out := selection.get("left_out"):
+        lines.append(f"{left_out} more are not told of")
     if moved := selection.get("moved"):
         lines.append(f"Moved from {moved['from']}, terminal {moved['terminal']}, at {moved['at']}")
     return "\n".join([table(_HEADINGS, rows, empty="No VM was considered."), *lines])

@@ -160,24 +160,22 @@ def resume(door: Door, session: str, name: str, token_file: str, fence: int | No
 @operation(command, "close", changes=True)
 @_session
 @click.option("--discard", is_flag=True, help="Give up the user's changes: for a VM that is lost.")
+@click.option("--yes", is_flag=True, help="Do not ask before --discard.")
 @as_option
 @token_file_option
-def close(door: Door, session: str, discard: bool, name: str, token_file: str) -> Reply:
+def close(door: Door, session: str, discard: bool, yes: bool, name: str, token_file: str) -> Reply:
     """End a session: capture the user's image, clean the VM, free its seat. Finishes what was cut off.
 
-    For an operator, or a Watcher with 'end'.
+    For an operator, or a Watcher with 'end'; --discard only for an operator.
 
     Example: vmm session close s-1a2b3c4d
     """
+    if discard:
+        door.confirm(f"Close session '{session}' without saving what was changed in it?", yes=yes)
     token = {"session_token_file": str(Path(token_file).absolute())} if token_file else {}
-    variables = {"session_id": session, "session_discard": discard, **token, **_actor(name)}
-    reply = door.playbook("session_close", variables)
-    generation = reply.result.get("generation")
-    stored = f"; generation {generation['number']} is stored" if generation else ""
-    if aside := reply.result.get("orphaned"):
-        stored = f"; its save is kept aside as '{aside['archive']}': {aside['reason']}"
-    state = reply.result["session"]["state"]
-    return Reply(reply.result, f"Session {session} is {state}{stored}", changed=reply.changed)
+    wanted = {"session_id": session, "session_discard": discard, "session_allow_destroy": discard}
+    reply = door.playbook("session_close", {**wanted, **token, **_actor(name)})
+    return Reply(reply.result, _closed(reply.result), changed=reply.changed)
 
 
 def _actor(name: str) -> dict[str, str]:
@@ -214,6 +212,14 @@ def _moved(result: dict[str, Any]) -> str:
         where = f"is on {result['to']} now"
     lines = [f"Session {session['id']} {where}", f"Endpoint: {session['endpoint'] or '-'}"]
     return "\n".join([*lines, *_why(result.get("selection") or {})])
+
+
+def _closed(result: dict[str, Any]) -> str:
+    session, generation = result["session"], result.get("generation")
+    stored = f"; generation {generation['number']} is stored" if generation else ""
+    if aside := result.get("orphaned"):
+        stored = f"; its save is kept aside as '{aside['archive']}': {aside['reason']}"
+    return f"Session {session['id']} is {session['state']}{stored}"
 
 
 def _why(selection: dict[str, Any]) -> list[str]:

@@ -10,7 +10,7 @@ import click
 from vmm_automation.cli import ua_publish_commands, ua_rollout_commands
 from vmm_automation.cli.door import Door, Reply, fields, operation, table
 from vmm_automation.cli.ua_publish_commands import changes
-from vmm_automation.cli.ua_rollout_commands import targets, terms, told, variables
+from vmm_automation.cli.ua_rollout_commands import drain, from_where, meant, targets, terms, told, variables
 
 
 @click.group("ua")
@@ -70,107 +70,109 @@ def show(door: Door, ua: str) -> Reply:
     return Reply(result, _shown(result))
 
 
-@operation(command, "install", changes=True)
+@operation(command, "install", changes=True, by_operator=True)
 @_ua
 @_version
 @targets
 @terms
-def install(door: Door, ua: str, version: str, vms: tuple[str, ...], limit: str, **rollout: Any) -> Reply:
+def install(door: Door, ua: str, version: str, **options: Any) -> Reply:
     """Deliver a version of a UA to VMs (all, if none is named) and make it the active one there.
 
     Example: vmm ua install radicale --version 3.2.3 --vm vm-1
     """
-    asked = _wanted(ua, version, vms, limit) | variables(rollout)
+    asked = _wanted(ua, version, options) | variables(options)
     return told(door, "ua_install", asked)
 
 
-@operation(command, "update", changes=True)
+@operation(command, "update", changes=True, by_operator=True)
 @_ua
 @_version
 @targets
 @terms
-def update(door: Door, ua: str, version: str, vms: tuple[str, ...], limit: str, **rollout: Any) -> Reply:
+def update(door: Door, ua: str, version: str, **options: Any) -> Reply:
     """Bring VMs that have a UA to another version; the old one stays there, inactive.
 
     Example: vmm ua update radicale --vm vm-2
     """
-    asked = _wanted(ua, version, vms, limit) | variables(rollout)
+    asked = _wanted(ua, version, options) | variables(options)
     return told(door, "ua_update", asked)
 
 
-@operation(command, "deliver", changes=True)
+@operation(command, "deliver", changes=True, by_operator=True)
 @_ua
 @_version
 @targets
-def deliver(door: Door, ua: str, version: str, vms: tuple[str, ...], limit: str) -> Reply:
+def deliver(door: Door, ua: str, version: str, **options: Any) -> Reply:
     """Bring a version of a UA to VMs beside what is there; which one is active stays as it is.
 
     Example: vmm ua deliver radicale --version 3.5.4
     """
-    return told(door, "ua_deliver", _wanted(ua, version, vms, limit))
+    return told(door, "ua_deliver", _wanted(ua, version, options))
 
 
-@operation(command, "activate", changes=True)
+@operation(command, "activate", changes=True, by_operator=True)
 @_ua
 @_version
 @targets
-def activate(door: Door, ua: str, version: str, vms: tuple[str, ...], limit: str) -> Reply:
+def activate(door: Door, ua: str, version: str, **options: Any) -> Reply:
     """Make a version the active one that is delivered already: nothing is sent.
 
     Example: vmm ua activate radicale --version 3.5.4 --vm vm-1
     """
-    return told(door, "ua_activate", _wanted(ua, version, vms, limit))
+    return told(door, "ua_activate", _wanted(ua, version, options))
 
 
-@operation(command, "deactivate", changes=True)
+@operation(command, "deactivate", changes=True, by_operator=True)
 @_ua
 @targets
-def deactivate(door: Door, ua: str, vms: tuple[str, ...], limit: str) -> Reply:
+def deactivate(door: Door, ua: str, **options: Any) -> Reply:
     """Leave no version of a UA active; what is delivered stays on the VMs.
 
     Example: vmm ua deactivate radicale --vm vm-1
     """
-    return told(door, "ua_deactivate", _wanted(ua, "", vms, limit))
+    return told(door, "ua_deactivate", _wanted(ua, "", options))
 
 
-@operation(command, "rollback", changes=True)
+@operation(command, "rollback", changes=True, by_operator=True)
 @_ua
 @targets
-def rollback(door: Door, ua: str, vms: tuple[str, ...], limit: str) -> Reply:
+def rollback(door: Door, ua: str, **options: Any) -> Reply:
     """Go back to the version that was active before, by the ledger; a second time nothing more is done.
 
     Example: vmm ua rollback radicale
     """
-    return told(door, "ua_rollback", _wanted(ua, "", vms, limit))
+    return told(door, "ua_rollback", _wanted(ua, "", options))
 
 
-@operation(command, "status", changes=True)
+@operation(command, "status", changes=True, by_operator=True)
 @click.argument("ua", default="")
 @targets
 @click.option("--repair", is_flag=True, help="Deliver and activate again where VM and ledger differ.")
-def status(door: Door, ua: str, vms: tuple[str, ...], limit: str, repair: bool) -> Reply:
+def status(door: Door, ua: str, repair: bool, **options: Any) -> Reply:
     """Read back what VMs have of a UA (all, if none is named) and say where the ledger differs: drifted.
 
     Example: vmm ua status radicale --repair
     """
-    reply = door.playbook("ua_status", {**_wanted(ua, "", vms, limit), "ua_repair": repair})
+    reply = door.playbook("ua_status", {**_wanted(ua, "", options), "ua_repair": repair})
     headings = ("VM", "UA", "VERSION", "LEDGER", "GUEST", "DRIFTED")
     text = table(headings, list(_status_rows(reply.result)), empty="Nothing is delivered.")
     return Reply(reply.result, text, changed=reply.changed)
 
 
-@operation(command, "remove", changes=True)
+@operation(command, "remove", changes=True, by_operator=True)
 @_ua
 @click.option("--version", default="", help="Only this version; all if left out.")
 @targets
+@drain
 @click.option("--yes", is_flag=True, help="Do not ask.")
-def remove(door: Door, ua: str, version: str, vms: tuple[str, ...], limit: str, yes: bool) -> Reply:
+def remove(door: Door, ua: str, version: str, yes: bool, **options: Any) -> Reply:
     """Remove a UA from VMs (all, if none is named); users' stored images stay.
 
     Example: vmm ua remove radicale --vm vm-1 --yes
     """
-    door.confirm(f"Remove UA '{ua}' from {', '.join(vms) or limit or 'all VMs'}?", yes=yes)
-    return told(door, "ua_remove", {**_wanted(ua, version, vms, limit), "ua_allow_destroy": True})
+    door.confirm(f"Remove UA '{ua}' from {from_where(options)}?", yes=yes)
+    asked = _wanted(ua, version, options) | variables(options)
+    return told(door, "ua_remove", {**asked, "ua_allow_destroy": True})
 
 
 def _shown(result: dict[str, Any]) -> str:
@@ -205,8 +207,8 @@ def _status_rows(result: dict[str, Any]) -> Iterator[tuple[object, ...]]:
                 yield vm, ua, version, state["ledger"], state["guest"], state["drift"]
 
 
-def _wanted(ua: str, version: str, vms: tuple[str, ...], limit: str) -> dict[str, Any]:
-    return {"ua_id": ua, "ua_version": version, "ua_vms": list(vms) or "vms", "ua_limit": limit}
+def _wanted(ua: str, version: str, options: dict[str, Any]) -> dict[str, Any]:
+    return {"ua_id": ua, "ua_version": version, **meant(options)}
 
 
 ua_publish_commands.add_to(command)

@@ -13,7 +13,7 @@ from vmm_automation.cli.durations import Duration
 def add_to(group: click.Group) -> None:
     """Make both verbs commands of a noun."""
 
-    @operation(group, "publish", changes=True)
+    @operation(group, "publish", changes=True, by_operator=True)
     @click.argument("ua")
     @click.option("--version", default="", help="Offer this version again, if it was withdrawn.")
     @click.option("--note", default="", help="What the revision is about; kept with it.")
@@ -28,7 +28,7 @@ def add_to(group: click.Group) -> None:
         lines = [f"{ua} revision {result['revision']}", *(changes(each) for each in result["changelog"])]
         return Reply(result, "\n  ".join(lines), changed=result["changed"])
 
-    @operation(group, "withdraw", changes=True)
+    @operation(group, "withdraw", changes=True, by_operator=True)
     @click.argument("ua")
     @click.option("--version", required=True, help="The version.")
     @click.option("--drain", type=Duration(), default=timedelta(), help="Close its sessions after that long.")

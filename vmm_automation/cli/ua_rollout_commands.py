@@ -12,28 +12,43 @@ from vmm_automation.cli.door import Door, Reply, fields, operation, table
 from vmm_automation.cli.durations import Duration
 
 _vms = click.option("--vm", "vms", multiple=True, metavar="NAME", help="Only this VM; may be repeated.")
+_pool = click.option("--pool", default="", metavar="NAME", help="Only VMs of this pool (that run).")
 _limit = click.option("--limit", default="", metavar="PATTERN", help="Only VMs that match (vm-1?,!vm-13).")
-_ORDER = ("name", "oldest", "newest")
+drain = click.option(
+    "--drain", type=Duration(), default=timedelta(), help="Wait that long for a VM's session to end."
+)
 _terms = (
     click.option("--batch", default="", metavar="N,…", help="How many VMs at a time (1,10%,50%)."),
-    click.option("--order", type=click.Choice(_ORDER), default="name", help="In which order."),
+    click.option("--order", default="name", help="name, oldest, newest, or label:WORD (those first)."),
     click.option(
         "--max-failures",
         type=click.IntRange(min=0),
         default=0,
         help="Begin no other VM after so many failures.",
     ),
-    click.option(
-        "--drain", type=Duration(), default=timedelta(), help="Wait that long for a VM's session to end."
-    ),
+    drain,
     click.option("--force", is_flag=True, help="VMs in a session of another UA too (after --drain)."),
     click.option("--plan", is_flag=True, help="Only say what would be done on which VM, without asking any."),
 )
 
 
 def targets(function: Callable[..., Reply]) -> Callable[..., Reply]:
-    """The options that say which VMs are meant."""
-    return _vms(_limit(function))
+    """The options that say which VMs are meant: ``vms``, ``pool`` and ``limit``."""
+    return _vms(_pool(_limit(function)))
+
+
+def meant(options: dict[str, Any]) -> dict[str, Any]:
+    """The role's variables for these options, which are taken from ``options``."""
+    named = {"ua_vms": list(options.pop("vms")) or "vms"}
+    return {**named, **{f"ua_{key}": options.pop(key) for key in ("pool", "limit")}}
+
+
+def from_where(options: dict[str, Any]) -> str:
+    """The same for a person who is asked."""
+    parts = [", ".join(options["vms"]) or "all VMs"]
+    parts += [f"of pool '{options['pool']}'"] if options["pool"] else []
+    parts += [f"that match '{options['limit']}'"] if options["limit"] else []
+    return " ".join(parts)
 
 
 def terms(function: Callable[..., Reply]) -> Callable[..., Reply]:
@@ -45,8 +60,9 @@ def terms(function: Callable[..., Reply]) -> Callable[..., Reply]:
 
 def variables(rollout: dict[str, Any]) -> dict[str, Any]:
     """The role's variables for these options."""
-    drain: timedelta = rollout.pop("drain")
-    return {**{f"ua_{key}": each for key, each in rollout.items()}, "ua_drain_s": int(drain.total_seconds())}
+    longest: timedelta = rollout.pop("drain")
+    named = {f"ua_{key}": each for key, each in rollout.items()}
+    return {**named, "ua_drain_s": int(longest.total_seconds())}
 
 
 def _plan_table(result: dict[str, Any]) -> str:
@@ -89,7 +105,7 @@ def show(door: Door, ua: str) -> Reply:
     return _shown(shown(door.context, ua))
 
 
-@operation(command, "pause", changes=True)
+@operation(command, "pause", changes=True, by_operator=True)
 @click.argument("ua")
 def pause(door: Door, ua: str) -> Reply:
     """Begin no other VM; those that are worked on are finished. The run then ends as a partial one.
@@ -101,7 +117,7 @@ def pause(door: Door, ua: str) -> Reply:
     return _shown(paused(door.context, ua_id=ua, check=door.check))
 
 
-@operation(command, "resume", changes=True)
+@operation(command, "resume", changes=True, by_operator=True)
 @click.argument("ua")
 def resume(door: Door, ua: str) -> Reply:
     """Go on with a rollout that was paused or cut off: the VMs that are not done, on the same terms.
@@ -111,7 +127,7 @@ def resume(door: Door, ua: str) -> Reply:
     return told(door, "ua_rollout_resume", {"ua_id": ua})
 
 
-@operation(command, "stop", changes=True)
+@operation(command, "stop", changes=True, by_operator=True)
 @click.argument("ua")
 def stop(door: Door, ua: str) -> Reply:
     """Give up a rollout that was paused or cut off; what was done on VMs stays.

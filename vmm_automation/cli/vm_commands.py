@@ -21,7 +21,7 @@ _names = click.argument("names", nargs=-1, required=True, metavar="NAME...")
 _yes = click.option("--yes", is_flag=True, help="Do not ask.")
 
 
-@operation(command, "create", changes=True)
+@operation(command, "create", changes=True, by_operator=True)
 @_names
 @click.option("--profile", default="small", show_default=True, help="A file of the site's profiles/.")
 def create(door: Door, names: tuple[str, ...], profile: str) -> Reply:
@@ -78,7 +78,7 @@ def start(door: Door, names: tuple[str, ...]) -> Reply:
     return _told(door.playbook("vm_start", {"vm_names": list(names)}))
 
 
-@operation(command, "stop", changes=True)
+@operation(command, "stop", changes=True, by_operator=True)
 @_names
 @click.option("--force", is_flag=True, help="Cut the power of one that does not shut down within 90 s.")
 def stop(door: Door, names: tuple[str, ...], force: bool) -> Reply:
@@ -89,7 +89,7 @@ def stop(door: Door, names: tuple[str, ...], force: bool) -> Reply:
     return _told(door.playbook("vm_stop", {"vm_names": list(names), "vm_force": force}))
 
 
-@operation(command, "rebuild", changes=True)
+@operation(command, "rebuild", changes=True, by_operator=True)
 @_names
 @_yes
 def rebuild(door: Door, names: tuple[str, ...], yes: bool) -> Reply:
@@ -101,7 +101,7 @@ def rebuild(door: Door, names: tuple[str, ...], yes: bool) -> Reply:
     return _told(door.playbook("vm_rebuild", {"vm_names": list(names), "vm_allow_destroy": True}))
 
 
-@operation(command, "delete", changes=True)
+@operation(command, "delete", changes=True, by_operator=True)
 @_names
 @_yes
 def delete(door: Door, names: tuple[str, ...], yes: bool) -> Reply:

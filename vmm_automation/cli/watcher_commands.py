@@ -132,7 +132,7 @@ def history(door: Door, session: str) -> Reply:
 @operation(lock, "acquire", changes=True)
 @_session
 @_watcher
-@click.option("--for", "lease", type=_DURATION, default="5m", show_default=True, help="How long.")
+@click.option("--for", "lease", type=_DURATION, help="How long; if left out, as the site says.")
 @as_option
 @token_file_option
 def acquire(door: Door, **wanted: Any) -> Reply:
@@ -159,7 +159,7 @@ def release(door: Door, **wanted: Any) -> Reply:
 @operation(lock, "renew", changes=True)
 @_session
 @_watcher
-@click.option("--for", "lease", type=_DURATION, default="5m", show_default=True, help="How long from now.")
+@click.option("--for", "lease", type=_DURATION, help="How long from now; if left out, as the site says.")
 @as_option
 @token_file_option
 def renew(door: Door, **wanted: Any) -> Reply:
@@ -174,7 +174,7 @@ def renew(door: Door, **wanted: Any) -> Reply:
 @_session
 @click.argument("watcher", metavar="FROM")
 @click.argument("to")
-@click.option("--for", "lease", type=_DURATION, default="5m", show_default=True, help="How long it then has.")
+@click.option("--for", "lease", type=_DURATION, help="How long it then has; if left out, as the site says.")
 @click.option("--fence", type=int, help="The fence that FROM was given on acquiring.")
 @as_option
 @token_file_option
@@ -232,8 +232,11 @@ def _done(door: Door, verb: str, wanted: dict[str, Any]) -> tuple[dict[str, Any]
     """The result document, and whether anything changed: that is said beside it, as for playbooks."""
     from vmm_automation.adapters.clock import SystemClock
     from vmm_automation.operations import watcher
+    from vmm_automation.operations.watcher_lock import lease_of
 
     asked = dict(wanted)
+    if "lease" in asked and asked["lease"] is None:
+        asked["lease"] = lease_of(door.site)
     who = door.identity(asked.pop("name"), token_file=asked.pop("token_file", None))
     done: dict[str, Any] = getattr(watcher, verb)(
         door.store, SystemClock(), **asked, actor=who, check=door.check

@@ -19,6 +19,7 @@ _ABSENT: Final = 31
 _NO_SPACE: Final = frozenset({14, 20})
 _NO_KEY: Final = frozenset({*range(40, 45), *range(50, 54)})
 _STALE_CACHE: Final = frozenset(range(60, 65))
+_CONNECTION: Final = frozenset(range(80, 87))
 _DAMAGED: Final = frozenset({_ABSENT, 11, 12, 13, 15, 16, 17, 25, 26, 27, 48, *range(90, 100)})
 
 
@@ -33,6 +34,8 @@ def translate(done: Completed, *, doing: str, store: Path, key_file: Path) -> Vm
     hint = ""
     if done.status in LOCKED:
         error, hint = LockHeld, "wait, then repeat the command"
+    elif done.status in _CONNECTION:
+        error, hint = PreflightFailed, "vmm image repair --check"
     elif done.status in _NO_KEY:
         error, hint = PreflightFailed, f"restore '{key_file}' from your backup"
     elif done.status in _STALE_CACHE:

@@ -7,7 +7,8 @@ Its members, in this order, and no others::
     data.tar        the user's data, byte for byte as it was captured
 
 The HMAC's key is derived from the key of the image store, so that a file counts as good only where it was
-made with that key. It proves origin, it hides nothing: whoever has the file can read the user's data.
+made with that key. It proves origin, it hides nothing: whoever has the file can read the user's data, unless
+it was encrypted by ``age`` for recipients of the caller's.
 
 Atomicity: a file is there under its name completely or not at all, and never in the place of another.
 """
@@ -28,6 +29,7 @@ from typing import Any, Final, NoReturn
 
 from vmm_automation.adapters.process import run
 from vmm_automation.errors import ArtifactInvalid, Conflict, DiskFull, NotFound, PreflightFailed
+from vmm_automation.images.age import decrypt, encrypt, is_encrypted
 from vmm_automation.images.archive import ArchivePolicy
 from vmm_automation.images.manifest import verify
 from vmm_automation.model.image import Manifest
@@ -44,15 +46,26 @@ _MALFORMED: Final = (tarfile.TarError, ArithmeticError, EOFError, LookupError, R
 _DECOMPRESS: Final = 'ulimit -f "$1" && exec zstd -q -d -c -- "$2" > "$3"'
 
 
-def write(target: Path, *, tar: Path, manifest: Manifest, key_file: Path, spool: Path) -> None:
+def write(
+    target: Path,
+    *,
+    tar: Path,
+    manifest: Manifest,
+    key_file: Path,
+    spool: Path,
+    recipients: Path | None = None,
+) -> None:
     """Write a generation, read and proven, as a new file with mode 0600; ``spool`` is the caller's own.
+
+    With ``recipients``, a file of age recipients, it is encrypted for them.
 
     Raises:
         Conflict: there is something of that name.
         NotFound: the directory does not exist.
-        ToolMissing, DiskFull, PreflightFailed: zstd is not installed, there is no space, or no key.
+        ToolMissing, DiskFull, PreflightFailed: zstd or age is not installed, there is no space, or no key.
+        UsageError: ``recipients`` is no such file.
     """
-    _require_free(target)
+    require_free(target)
     document = json.dumps(manifest.to_document(), sort_keys=True, indent=1).encode()
     (spool / _MEMBERS[0]).write_bytes(document)
     (spool / _MEMBERS[1]).write_bytes(_signature(spool / _MEMBERS[0], tar, key=_key(key_file)))
@@ -65,7 +78,10 @@ def write(target: Path, *, tar: Path, manifest: Manifest, key_file: Path, spool:
     try:
         with _space(target.parent):
             os.close(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-            run(["zstd", "-q", "-f", "-3", "--check", "-o", fresh, packed])
+            plain = spool / "packed.zst" if recipients else fresh
+            run(["zstd", "-q", "-f", "-3", "--check", "-o", plain, packed])
+            if recipients:
+                encrypt(plain, recipients=recipients, into=fresh)
             fresh.chmod(0o600)
             _sync(fresh)
             target.hardlink_to(fresh)
@@ -83,9 +99,16 @@ def write(target: Path, *, tar: Path, manifest: Manifest, key_file: Path, spool:
 
 
 def read(
-    source: Path, *, key_file: Path, spool: Path, policy: ArchivePolicy | None = None
+    source: Path,
+    *,
+    key_file: Path,
+    spool: Path,
+    identity: Path | None = None,
+    policy: ArchivePolicy | None = None,
 ) -> tuple[Path, Manifest]:
     """Unpack a file into ``spool``, which is the caller's own, and prove all of it.
+
+    ``identity`` is the file with the age identity that an encrypted one is for.
 
     Returns the tar's path below ``spool`` and the manifest.
 
@@ -98,7 +121,10 @@ def read(
     if not source.is_file():
         raise NotFound(f"User image file '{source}' does not exist", hint=f"ls -l {source.parent}")
     key = _key(key_file)
-    packed = _decompressed(source, spool=spool, limit=2 * policy.max_bytes + _MANIFEST_BYTES)
+    plain = spool / "plain.zst" if is_encrypted(source) else source
+    if plain is not source:
+        decrypt(source, identity=identity, into=plain)
+    packed = _decompressed(plain, source=source, spool=spool, limit=2 * policy.max_bytes + _MANIFEST_BYTES)
     manifest_file, signature_file, tar = (spool / name for name in _MEMBERS)
     _unpack(packed, into=spool, source=source)
     packed.unlink()
@@ -108,9 +134,9 @@ def read(
     return tar, manifest
 
 
-def _decompressed(source: Path, *, spool: Path, limit: int) -> Path:
+def _decompressed(plain: Path, *, source: Path, spool: Path, limit: int) -> Path:
     packed = spool / "packed.tar"
-    words = ["sh", "-c", _DECOMPRESS, "sh", str(limit // _BLOCK + 1), str(source.absolute()), str(packed)]
+    words = ["sh", "-c", _DECOMPRESS, "sh", str(limit // _BLOCK + 1), str(plain.absolute()), str(packed)]
     done = run(words, check=False)
     if done.status == 127:  # what a shell says of a program that is not there
         run(["zstd", "--version"])
@@ -159,7 +185,7 @@ def _check_signature(source: Path, signature: Path, manifest: Path, tar: Path, *
         return
     try:
         sums = [{name: json.loads(text).get(name) for name in _MEMBERS} for text in (wanted, found)]
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, RecursionError):
         _refuse(source, "its signature is none")
     if sums[0] != sums[1]:
         _refuse(source, "it was altered after it was written")
@@ -209,7 +235,12 @@ def _header(name: str, size: int) -> tarfile.TarInfo:
     return header
 
 
-def _require_free(target: Path) -> None:
+def require_free(target: Path) -> None:
+    """Find out before the work is done whether :func:`write` can give a file this name.
+
+    Raises:
+        Conflict, NotFound: as :func:`write`.
+    """
     if not target.parent.is_dir():
         raise NotFound(f"Directory '{target.parent}' does not exist", hint=f"mkdir -p {target.parent}")
     if os.path.lexists(target):

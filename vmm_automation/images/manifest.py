@@ -28,7 +28,7 @@ def verify(archive: Path, manifest: Manifest, *, policy: ArchivePolicy | None = 
         raise ArtifactInvalid(
             f"User image {manifest.user}/{manifest.ua} generation {manifest.generation} "
             f"does not match its manifest: {difference}",
-            hint=f"vmm image list {manifest.user} {manifest.ua}",
+            hint=f"vmm image list --user {manifest.user} --ua {manifest.ua}",
             details={"user": manifest.user, "ua": manifest.ua, "generation": manifest.generation},
         )
 

@@ -29,10 +29,11 @@ from typing import Final
 
 from vmm_automation.adapters.disks import require_space
 from vmm_automation.adapters.lockfile import exclusive
-from vmm_automation.adapters.qcow2_layers import backing_of, blank_disk, flattened, overlay
+from vmm_automation.adapters.qcow2_layers import backing_of, blank_disk, flattened, overlay, sound
 from vmm_automation.errors import ArtifactInvalid, NotFound
 from vmm_automation.images.volume_layers import Layer, digest_of, is_untouched, recorded, write_whole
 from vmm_automation.model.names import check_name
+from vmm_automation.places import make_directory
 from vmm_automation.trace import point
 
 #: a chain that is longer is flattened by ``vmm image flatten``
@@ -61,7 +62,7 @@ class VolumeStore:
     def chain(self, file: Path) -> tuple[Path, ...]:
         """An overlay and all below it, top first."""
         files = [file]
-        while below := backing_of(files[-1]):
+        while files[-1].exists() and (below := backing_of(files[-1])):
             files.append(below)
         return tuple(files)
 
@@ -166,7 +167,7 @@ class VolumeStore:
         """Keep what a session wrote for a person; whatever was kept of it before stays too."""
         target = self._root / "aside" / f"{session}.qcow2"
         with self._locked():
-            target.parent.mkdir(mode=0o711, exist_ok=True)
+            make_directory(target.parent)
             number = 1
             while target.exists():
                 number += 1
@@ -186,6 +187,13 @@ class VolumeStore:
         """
         with self._locked():
             self._aside(name).rename(self.session_file(session=session, vm=vm))
+
+    def require_sound(self, name: str) -> None:
+        """Check the form of what was kept aside, and of all below; NotFound, TaskFailed, ArtifactInvalid."""
+        for file in self.chain(self._aside(name)):
+            if not file.exists():
+                raise ArtifactInvalid(f"Volume '{name}' lacks the layer '{file.stem}'")
+            sound(file)
 
     def drop_aside(self, name: str) -> None:
         """Throw away what was kept aside. Raises NotFound."""
@@ -208,7 +216,7 @@ class VolumeStore:
 
     def _locked(self) -> AbstractContextManager[None]:
         for directory in ("", "layers", "generations", "sessions"):  # QEMU's account looks for files in them
-            (self._root / directory).mkdir(mode=0o711, parents=True, exist_ok=True)
+            make_directory(self._root / directory)
         return exclusive(self._root / "volumes.lock", what="the volumes of user images")
 
     def _in(self, directory: str) -> Iterator[Path]:

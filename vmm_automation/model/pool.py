@@ -45,7 +45,7 @@ class PoolDefinition:
     """VMs of one profile with one UA, made and removed by themselves.
 
     ``most`` bounds all members, those in sessions too; ``least`` and ``most`` bound what ``scale`` asks for.
-    ``version`` '' is the newest that the site defines; ``ready_deadline_s`` are seconds.
+    ``version`` '' is the newest that is offered; ``ready_deadline_s`` are seconds.
     """
 
     name: str

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
 from typing import Any
 
 from vmm_automation.errors import Conflict, NotFound
 from vmm_automation.model.policies import Tier
+
+#: the account of guests whose home is the user's
+SESSION_ACCOUNT = "session"
 
 
 class DeploymentState(StrEnum):
@@ -179,6 +183,8 @@ class UaDefinition:
     converters: tuple[Converter, ...] = ()
     session_idle_s: int | None = None
     session_max_s: int | None = None
+    stop: tuple[str, ...] = ()
+    run_as: str = SESSION_ACCOUNT
 
     def version(self, wanted: str | None = None) -> UaVersion:
         """The wanted version, or the newest that is offered.
@@ -222,8 +228,12 @@ class UaDefinition:
 
     def needs(self, version: str | None) -> Requirements:
         """What one version requires: what it states itself, else what the UA states for all of them."""
-        stated = (each.requirements for each in self.versions if each.version == version)
-        return next(stated, None) or self.requirements
+        return self._stated.get(version) or self.requirements
+
+    @cached_property
+    def _stated(self) -> dict[str | None, Requirements | None]:
+        """Kept, for selection asks about each VM many times."""
+        return {each.version: each.requirements for each in self.versions}
 
 
 @dataclass(frozen=True)

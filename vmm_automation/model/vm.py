@@ -77,8 +77,9 @@ _WARMTH = {VmState.RUNNING: Warmth.READY, VmState.PARKED: Warmth.PARKED, VmState
 class VmFacts:
     """What selection and listings know of a VM beyond its domain: from the state store and its profile.
 
-    ``pool`` is '' for a VM of none; ``drained``: its pool gives out no VM. ``kept_for`` is the request that
-    waits for longer and gets the VM next.
+    ``pool`` is '' for a VM of none; ``drained``: its pool gives out no VM. ``held``: who works on the VM, so
+    that no session is given it; '' where nobody does. ``kept_for`` is the request that waits for longer and
+    gets the VM next.
     """
 
     vm: Vm
@@ -88,7 +89,19 @@ class VmFacts:
     offers: Offers = Offers()
     pool: str = ""
     drained: bool = False
+    held: str = ""
     kept_for: str | None = None
+
+    @property
+    def serves(self) -> bool:
+        """Whether a session can be on it, or is: it runs or can be started for one, and was ready once."""
+        return self.vm.ready and (self.session is not None or self.warmth is not None)
+
+    @property
+    def free(self) -> bool:
+        """Whether nobody has it and it is given out; whether it fits is for the filters to say."""
+        taken = self.session or self.held or self.drained
+        return self.condition is VmCondition.CLEAN and not taken
 
     @property
     def warmth(self) -> Warmth | None:

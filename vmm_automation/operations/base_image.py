@@ -8,6 +8,7 @@ from vmm_automation.adapters.acceleration import probe_acceleration
 from vmm_automation.adapters.base_image_builder import cached_base_image, ensure_base_image
 from vmm_automation.model.base_image import AccelerationVerdict, BaseImage
 from vmm_automation.operations.context import Context
+from vmm_automation.operations.identity import require_operator
 
 
 def present(context: Context, name: str, *, check: bool = False) -> dict[str, Any]:
@@ -17,7 +18,9 @@ def present(context: Context, name: str, *, check: bool = False) -> dict[str, An
         NotFound: the site has no such base image.
         ArtifactInvalid: the image is not what its definition says.
         PreflightFailed: a tool or disk space is missing.
+        NotPermitted: the site lists its operators, and this is none of them.
     """
+    require_operator(context.identity, doing=f"build base image '{name}'")
     definition = context.site.base_image(name)
     cached = cached_base_image(definition, directory=context.places.base_images)
     if check and cached is None:

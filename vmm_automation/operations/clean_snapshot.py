@@ -15,12 +15,13 @@ from dataclasses import asdict
 from typing import Any
 
 from vmm_automation.adapters.disks import VmFiles, require_space
-from vmm_automation.errors import VmmError
+from vmm_automation.errors import Conflict, VmmError
+from vmm_automation.model.session import SessionState
 from vmm_automation.model.vm import Vm, VmCondition
 from vmm_automation.operations.context import Context
 from vmm_automation.operations.entries import vm_change
 from vmm_automation.site import Cleanliness
-from vmm_automation.state import ledger, sessions, vms
+from vmm_automation.state import ledger, moves, sessions, vms
 from vmm_automation.state.store import Snapshot
 from vmm_automation.trace import point
 
@@ -52,10 +53,20 @@ def ensure(context: Context, vm: str) -> str | None:
 
 
 def keep(context: Context, session_id: str) -> dict[str, Any]:
-    """Take the snapshot of a VM that was started for a session which has claimed it; see :func:`ensure`."""
+    """Take the snapshot of a VM that was started for a session which comes there; see :func:`ensure`.
+
+    Raises:
+        Conflict: it does so no more, and a user's data may be on the VM.
+    """
     with context.store.reading() as tx:
-        vm = sessions.get(tx, session_id=session_id).vm
-    return {"changed": False, "snapshot": ensure(context, vm)}
+        session, move = sessions.get(tx, session_id=session_id), moves.get(tx, session_id=session_id)
+    if session.state is not SessionState.STARTING:
+        raise Conflict(
+            f"Cannot keep the VM of session '{session_id}' as it is: it is {session.state}, not starting",
+            hint=f"vmm session show {session_id}",
+            details={"session": session_id, "state": str(session.state)},
+        )
+    return {"changed": False, "snapshot": ensure(context, move.vm if move else session.vm)}
 
 
 def forget(context: Context, vm: str) -> None:

@@ -17,21 +17,14 @@ from vmm_automation.adapters.ssh import forget_connection, wait_until_ready
 from vmm_automation.errors import Conflict, PortTaken, TaskFailed, VmmError
 from vmm_automation.model.session import SessionState
 from vmm_automation.model.vm import VmCondition, VmState
-from vmm_automation.operations import (
-    clean_snapshot,
-    deployment,
-    ua,
-    ua_notes,
-    user_image,
-    user_volume,
-    vm_lock,
-)
+from vmm_automation.operations import clean_snapshot, deployment, ua, user_image, user_volume, vm_lock
 from vmm_automation.operations.context import Context
 from vmm_automation.operations.entries import vm_change
 from vmm_automation.operations.vm_work import Work, start
 from vmm_automation.ports import Guest
 from vmm_automation.site import Cleanliness
-from vmm_automation.state import ledger, pools, sessions, vms
+from vmm_automation.state import pools, sessions, vms
+from vmm_automation.state.store import Snapshot
 from vmm_automation.trace import point
 
 _IN_USE = frozenset({SessionState.STARTING, SessionState.ACTIVE, SessionState.SUSPENDED})
@@ -61,18 +54,18 @@ class _Way:
 def clean(context: Context, guest: Guest, *, reserved: bool = False, check: bool = False) -> dict[str, Any]:
     """Leave nothing of a user's on a VM, prove it, and call the VM clean; no change if it counts as clean.
 
-    ``reserved``: the caller is who works on the VM for its pool.
+    ``reserved``: the caller is who works on the VM for its pool, and this is the last it does to it.
 
     Raises:
         Conflict: a session is using the VM, or its pool works on it.
         TaskFailed, Timeout, GuestUnreachable: it could not be proven; the VM stays dirty.
     """
-    _require_nobody(context, guest.name, reserved=reserved)
+    if _is_clean(context, guest.name, reserved=reserved):
+        return {"changed": False, "cleaned": guest.name}
     if check:
         return _plan(context, guest)
     with vm_lock.held(context, guest.name):
-        present = _require_nobody(context, guest.name, reserved=reserved)
-        if present is VmCondition.CLEAN:  # while this run waited
+        if _is_clean(context, guest.name, reserved=reserved):  # while this run waited
             return {"changed": False, "cleaned": guest.name}
         way = _say(context, guest, _way(context, guest.name))
         _let_volume_go(context, guest, way)
@@ -84,18 +77,25 @@ def clean(context: Context, guest: Guest, *, reserved: bool = False, check: bool
         point("image.clean.cleaned")
         with context.store.transaction() as tx:
             now = context.clock.now()
+            _require_nobody(tx, guest.name, reserved=reserved)  # a refill may have come meanwhile
             with vm_change(tx, context, guest.name, action="vm.clean", now=now) as result:
+                if reserved:
+                    pools.release(tx, vm=guest.name)
                 vms.mark_clean(tx, vm=guest.name, reason=f"proven by {way.how}", now=now)
                 result |= {"status": "ok", "how": str(way.how)}
         point("image.clean.recorded")
     return {"changed": True, "cleaned": guest.name, **_said(way)}
 
 
-def _require_nobody(context: Context, vm: str, *, reserved: bool) -> VmCondition:
+def _is_clean(context: Context, vm: str, *, reserved: bool) -> bool:
     with context.store.reading() as tx:
-        working = pools.reserved(tx).get(vm)
-        live = sessions.live_on_vm(tx, vm=vm)
-        condition = vms.condition(tx, vm=vm)
+        _require_nobody(tx, vm, reserved=reserved)
+        return vms.condition(tx, vm=vm) is VmCondition.CLEAN
+
+
+def _require_nobody(tx: Snapshot, vm: str, *, reserved: bool) -> None:
+    working = pools.reserved(tx).get(vm)
+    live = sessions.live_on_vm(tx, vm=vm)
     if working and not reserved:
         raise Conflict(
             f"Cannot clean VM '{vm}': it is worked on by {working}",
@@ -108,11 +108,13 @@ def _require_nobody(context: Context, vm: str, *, reserved: bool) -> VmCondition
             hint=f"vmm session close {live.id}",
             details={"vm": vm, "session": live.id},
         )
-    return condition
 
 
 def _way(context: Context, vm: str) -> _Way:
     wanted = context.site.policies.cleanliness
+    with context.store.reading() as tx:
+        if vms.reason(tx, vm=vm) == vms.REBUILDING:  # and that was cut off
+            return _Way(Cleanliness.REBUILD)
     if wanted is not Cleanliness.SNAPSHOT:
         return _Way(wanted)
     try:
@@ -207,10 +209,4 @@ def _rebuild(context: Context, guest: Guest) -> None:
     point("vm.clean.renewed")
     start(work)
     point("vm.clean.started")
-    with context.store.reading() as tx:
-        wanted = ledger.active_versions(tx).get(guest.name, {})
-    for ua_id, version in sorted(wanted.items()):
-        definition = context.site.ua(ua_id)
-        bundle = deployment.bundle_for(context, definition, definition.version(version), guest=guest)
-        ua.install(guest, definition=definition, version=definition.version(version), bundle=bundle)
-        ua_notes.active(context, guest, ua_id=ua_id, version=version, digest=bundle.digest)
+    deployment.renewed(context, guest)

@@ -86,7 +86,8 @@ class Context:
         """The store of User Image Files."""
         from vmm_automation.images.borg import BorgStore
 
-        return BorgStore(self.places.user_images / "repository", key_file=self.image_key)
+        directory = self.places.user_images / "repository"
+        return BorgStore(directory, key_file=self.image_key, remote=self.site.remote_store)
 
     @cached_property
     def volumes(self) -> VolumeStore:

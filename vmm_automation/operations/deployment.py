@@ -11,14 +11,16 @@ from vmm_automation.adapters.kinds import kind_of
 from vmm_automation.errors import Conflict, NotFound, UsageError, VmmError
 from vmm_automation.model.ua import UaDefinition, UaVersion
 from vmm_automation.model.vm import VmState
-from vmm_automation.operations import ua, ua_notes
+from vmm_automation.operations import ua, ua_notes, vm_facts
 from vmm_automation.operations.context import Context
+from vmm_automation.operations.identity import require_operator
 from vmm_automation.operations.ua_base_packages import base_package_status
 from vmm_automation.operations.ua_offer import offered_ua
 from vmm_automation.operations.ua_role import with_role, without_role
 from vmm_automation.operations.ua_targets import select_targets
+from vmm_automation.operations.vm_notes import note_rebuilt
 from vmm_automation.ports import Guest
-from vmm_automation.state import ledger, publications, sessions
+from vmm_automation.state import ledger, publications, sessions, vms
 from vmm_automation.trace import point
 
 
@@ -28,6 +30,7 @@ def checked(
     *,
     ua_id: str,
     version: str = "",
+    pool: str = "",
     limit: str = "",
     order: str = "name",
 ) -> dict[str, Any]:
@@ -36,14 +39,16 @@ def checked(
     ``targets`` of the document are the VMs meant, as :func:`ua_targets.select_targets` says, in that order.
 
     Raises:
-        NotFound: the UA, its version or a VM does not exist.
+        NotFound: the UA, its version, the pool or a VM does not exist.
         Conflict: a VM does not run.
     """
+    if pool:
+        context.site.pool(pool)
     if ua_id:
         definition = context.site.ua(ua_id)
         if version:
             definition.version(version)
-    wanted = select_targets(context.hypervisor.vms(), names, limit=limit, order=order)
+    wanted = select_targets(vm_facts.facts(context), names, pool=pool, limit=limit, order=order)
     for vm in wanted:
         if vm.state is not VmState.RUNNING:
             raise Conflict(
@@ -60,6 +65,7 @@ def prepared(
     *,
     ua_id: str,
     version: str = "",
+    pool: str = "",
     limit: str = "",
     order: str = "name",
 ) -> dict[str, Any]:
@@ -71,7 +77,7 @@ def prepared(
     """
     definition = offered_ua(context, ua_id)
     wanted = definition.offered(version or None)
-    document = checked(context, names, ua_id=ua_id, version=version, limit=limit, order=order)
+    document = checked(context, names, ua_id=ua_id, version=version, pool=pool, limit=limit, order=order)
     if not kind_of(wanted.kind).needs_base:
         bundle = bundle_for(context, definition, wanted)
         document["bundle"] = {"digest": bundle.digest, "size": bundle.size}
@@ -133,6 +139,7 @@ def absent(
     check: bool = False,
 ) -> dict[str, Any]:
     """Remove one version of a UA from a guest, or all; what else is there stays as it is."""
+    require_operator(context.identity, doing=f"remove UA '{ua_id}'")
     if not allow_destroy:
         raise UsageError(
             f"Cannot remove UA '{ua_id}': destruction is off unless asked for",
@@ -153,15 +160,43 @@ def absent(
 
 
 def restored(context: Context, guest: Guest, *, check: bool = False) -> dict[str, Any]:
-    """Deliver again what the ledger says is active on a guest, as after a rebuild."""
+    """Deliver again what the ledger says is active on a guest, as after a rebuild, which this ends."""
+    require_operator(context.identity, doing=f"install UAs on VM '{guest.name}'")
     with context.store.reading() as tx:
         wanted = dict(ledger.active_versions(tx).get(guest.name, {}))
+        rebuilding = vms.reason(tx, vm=guest.name) == vms.REBUILDING
     results = [
         active(context, guest, ua_id=ua_id, version=version, again=True, check=check)
         for ua_id, version in sorted(wanted.items())
     ]
-    changed = any(result["changed"] for result in results)
+    if rebuilding and not check:
+        note_rebuilt(context, guest.name, told={"restored": wanted})
+    changed = rebuilding or any(result["changed"] for result in results)
     return {"changed": changed, "vms": {guest.name: {"restored": wanted}}}
+
+
+def renewed(context: Context, guest: Guest) -> None:
+    """The same on a disk that was just made anew, whose session is about to end on it."""
+    with context.store.reading() as tx:
+        wanted = ledger.active_versions(tx).get(guest.name, {})
+    for ua_id, version in sorted(wanted.items()):
+        definition = context.site.ua(ua_id)
+        _renew(context, guest, definition, definition.version(version))
+
+
+def _renew(context: Context, guest: Guest, definition: UaDefinition, version: UaVersion) -> None:
+    bundle = bundle_for(context, definition, version, guest=guest)
+    with_role(
+        context,
+        guest,
+        definition=definition,
+        version=version,
+        install=lambda only: ua.install(
+            guest, definition=definition, version=version, bundle=bundle, check=only
+        ),
+        check=False,
+    )
+    ua_notes.active(context, guest, ua_id=definition.id, version=version.version, digest=bundle.digest)
 
 
 def bundle_for(

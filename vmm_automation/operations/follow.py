@@ -30,9 +30,12 @@ def follow(context: Context, *, intent: Session, before: Session) -> None:
         point("session.switch.followed")
         with context.store.reading() as tx:
             newest = sessions.get(tx, session_id=intent.id)
-        if newest.state is wanted or newest.state not in IN_USE:
+        if newest.state is SessionState.CLOSING and wanted is SessionState.SUSPENDED:
+            wanted = SessionState.ACTIVE  # whoever closes it needs a guest that runs
+        elif newest.state is wanted or newest.state not in IN_USE:
             return
-        wanted = newest.state
+        else:
+            wanted = newest.state
 
 
 def _bring(context: Context, vm: str, wanted: SessionState) -> None:

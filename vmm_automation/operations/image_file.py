@@ -8,29 +8,50 @@ from typing import Any
 
 from vmm_automation.errors import ArtifactInvalid
 from vmm_automation.images import bundle
+from vmm_automation.images.age import is_encrypted
+from vmm_automation.images.archive import shown
 from vmm_automation.images.borg import archive_name
 from vmm_automation.images.manifest import to_generation
 from vmm_automation.model.image import Generation, Manifest
 from vmm_automation.operations.context import Context
 from vmm_automation.operations.entries import image_change
+from vmm_automation.operations.identity import require_operator
 from vmm_automation.operations.image_store import check_names, spool
 from vmm_automation.state import generation_marks, generations
+from vmm_automation.trace import point
 
 _IMPORTED = "imported"
 
 
-def export(context: Context, *, user: str, ua: str, target: Path, number: int = 0) -> dict[str, Any]:
-    """Write a generation (0: the newest), read whole and proven, as a new file.
+def export(
+    context: Context,
+    *,
+    user: str,
+    ua: str,
+    target: Path,
+    number: int = 0,
+    recipients: Path | None = None,
+    check: bool = False,
+) -> dict[str, Any]:
+    """Write a generation (0: the newest), read whole and proven, as a new file, encrypted for ``recipients``.
+
+    Nothing is done where the file is there and holds that generation, which an encrypted one does not tell.
+    The entry in the audit chain comes before the file: there is no copy of a user's data that no entry tells
+    of.
 
     Raises:
         NotFound: there is no such generation, or no such directory.
-        Conflict: there is something of that name already.
+        Conflict: there is something else of that name.
         ArtifactInvalid: the stored generation is damaged.
     """
     check_names(user=user, ua=ua)
     with context.store.reading() as tx:
         wanted = generations.get(tx, user=user, ua=ua, number=number or None)
         recorded = generations.get_manifest(tx, user=user, ua=ua, number=wanted.number)
+    told = {"generation": wanted.to_document(), "path": shown(str(target))}
+    if _holds(context, target, recorded):
+        return {"changed": False, **told}
+    bundle.require_free(target)
     with spool(context) as private:
         tar, stored = context.images.read(wanted.archive, into=private / "stored")
         if stored.files != recorded.files:
@@ -39,30 +60,74 @@ def export(context: Context, *, user: str, ua: str, target: Path, number: int = 
                 hint=f"vmm image verify {user} {ua} --generation {wanted.number}",
                 details={"archive": wanted.archive},
             )
-        bundle.write(target, tar=tar, manifest=recorded, key_file=context.image_key, spool=private)
-    return {"changed": True, "generation": wanted.to_document(), "path": str(target)}
+        _note_export(context, wanted, target, check=check)
+        if not check:
+            point("image.export.recorded")
+            bundle.write(
+                target,
+                tar=tar,
+                manifest=recorded,
+                key_file=context.image_key,
+                spool=private,
+                recipients=recipients,
+            )
+    return {"changed": True, **told}
+
+
+def _holds(context: Context, target: Path, manifest: Manifest) -> bool:
+    """Whether a file is what an export of this manifest would write."""
+    if not target.is_file() or is_encrypted(target):
+        return False
+    with spool(context) as private:
+        try:
+            return bundle.read(target, key_file=context.image_key, spool=private)[1] == manifest
+        except ArtifactInvalid:
+            return False
+
+
+def _note_export(context: Context, generation: Generation, target: Path, *, check: bool) -> None:
+    of = {"user": generation.user, "ua": generation.ua}
+    with (
+        context.store.transaction(keep=not check) as tx,
+        image_change(tx, context, **of, action="image.export", now=context.clock.now()) as result,
+    ):
+        result |= {
+            "number": generation.number,
+            "digest": generation.root_digest,
+            "path": shown(str(target)),
+        }
 
 
 def import_(
-    context: Context, *, source: Path, key_file: Path | None = None, check: bool = False
+    context: Context,
+    *,
+    source: Path,
+    key_file: Path | None = None,
+    identity: Path | None = None,
+    check: bool = False,
 ) -> dict[str, Any]:
     """Make a file's content the newest generation of its user and UA; nothing where it is that already.
 
-    ``key_file`` is the key of the image store that the file was exported from, unless it is this one's.
+    ``key_file`` is the key of the image store that the file was exported from, unless it is this one's;
+    ``identity`` is a file with the age identity that it is encrypted for, if it is.
 
     Raises:
         NotFound: there is no such file.
         ArtifactInvalid: it is no such file, was cut or altered, or is signed with another key.
         Conflict: a session of that user and UA is running, whose end would overwrite it.
+        NotPermitted: the site lists its operators, and this is none of them.
     """
+    require_operator(context.identity, doing="import a user image")
     with spool(context) as private:
-        tar, manifest = bundle.read(source, key_file=key_file or context.image_key, spool=private)
+        key = key_file or context.image_key
+        tar, manifest = bundle.read(source, key_file=key, spool=private, identity=identity)
         check_names(user=manifest.user, ua=manifest.ua)
         generation, manifest, newest = _next(context, manifest)
         if newest and newest.root_digest == manifest.root_digest:
             return {"changed": False, "generation": newest.to_document()}
         if not check:
             context.images.write(generation.archive, tar=tar, manifest=manifest)
+            point("image.import.stored")
         return {"changed": True, "generation": _record(context, generation, manifest, check=check)}
 
 

@@ -2,7 +2,7 @@
 
 What is read of an archive is compared with the manifest beside it and with the digest that the state keeps.
 Rows go before archives: an archive that no row names is found by repair, a row without archive never comes
-to be.
+to be. What changes them is an operator's (NotPermitted).
 """
 
 from __future__ import annotations
@@ -22,8 +22,10 @@ from vmm_automation.model.times import to_text
 from vmm_automation.operations import volume_upkeep
 from vmm_automation.operations.context import Context
 from vmm_automation.operations.entries import image_change
+from vmm_automation.operations.identity import require_operator
 from vmm_automation.state import generation_marks, generations, orphans
 from vmm_automation.state.store import Tx
+from vmm_automation.trace import point
 
 _TEXT_LIMIT = 200
 
@@ -39,7 +41,9 @@ def verify(
     """
     check_names(user=user, ua=ua)
     if number and not (user and ua):
-        raise UsageError("A generation's number needs its user and UA", hint="vmm image verify USER UA …")
+        raise UsageError(
+            "A generation's number needs its user and UA", hint="vmm image verify USER UA --generation 1"
+        )
     wanted = _wanted(context, user=user, ua=ua, number=number, every=every)
     stored = frozenset(context.images.archives())
     results = [_verdict(context, generation, stored=stored) for generation in wanted]
@@ -65,7 +69,7 @@ def difference(context: Context, *, user: str, ua: str, old: int, new: int) -> d
     with context.store.reading() as tx:
         before = generations.get_manifest(tx, user=user, ua=ua, number=old)
         after = generations.get_manifest(tx, user=user, ua=ua, number=new)
-    return {"from": old, "to": new, "layers": compare(before.files, after.files)}
+    return {"changed": False, "from": old, "to": new, "layers": compare(before.files, after.files)}
 
 
 def restore(
@@ -87,6 +91,7 @@ def restore(
         ArtifactInvalid: its archive is damaged or missing.
         Conflict: a session of that user and UA is running, whose end would overwrite it.
     """
+    require_operator(context.identity, doing="restore user images")
     check_names(user=user, ua=ua)
     check_text(reason, kind="reason")
     if bool(number) == bool(orphan):
@@ -110,6 +115,7 @@ def pin(
     Raises:
         NotFound: there is no such generation.
     """
+    require_operator(context.identity, doing="pin user images")
     check_names(user=user, ua=ua)
     of = {"user": user, "ua": ua}
     with context.store.transaction(keep=not check) as tx:
@@ -128,16 +134,22 @@ def delete(
 ) -> dict[str, Any]:
     """Delete one generation, or one save that was kept aside, and its archive where nothing else names it.
 
+    Nothing is done where the generation was there once and is gone.
+
     Raises:
-        NotFound: there is none.
+        NotFound: there never was such a generation, or there is no such save.
         Conflict: it is the newest generation, or pinned.
     """
+    require_operator(context.identity, doing="delete user images")
     check_names(user=user, ua=ua)
     if bool(number) == bool(orphan):
         raise UsageError("Delete needs one generation", hint=f"vmm image delete {user} {ua} --generation 1")
     of = {"user": user, "ua": ua}
     if orphan and volume_upkeep.aside(context, orphan, **of):
         return volume_upkeep.delete_aside(context, orphan, **of, check=check)
+    with context.store.reading() as tx:
+        if number and generation_marks.is_gone(tx, **of, number=number):
+            return {"changed": False, "deleted": number, "archives": []}
     with (
         context.store.transaction(keep=not check) as tx,
         image_change(tx, context, **of, action="image.delete", now=context.clock.now()) as result,
@@ -156,13 +168,16 @@ def delete(
 
 def drop_archives(context: Context, names: tuple[str, ...]) -> None:
     """Take archives out of the store and give their space back; one that is gone already is no matter."""
-    stored = frozenset(context.images.archives()) if names else frozenset()
+    if not names:
+        return
+    point("image.drop.recorded")
+    stored = frozenset(context.images.archives())
     for name in names:
         if name in stored:
             context.images.delete(name)
-    if names:
-        context.images.compact()
-        context.volumes.forget(names)
+    context.volumes.forget(names)
+    point("image.drop.dropped")
+    context.images.compact()
 
 
 def prove(context: Context, generation: Generation) -> Manifest:

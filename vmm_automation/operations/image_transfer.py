@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from vmm_automation.model.ua import Converter, UaDefinition
 from vmm_automation.operations import user_image, user_image_hooks, user_volume, write_back
 from vmm_automation.operations.context import Context
 from vmm_automation.operations.entries import image_change
+from vmm_automation.operations.user_image_fetch import Base
 from vmm_automation.operations.user_image_scripts import SessionAccount
 from vmm_automation.ports import Guest
 from vmm_automation.state import generations
@@ -49,18 +51,28 @@ def bring_in(
 
 
 def deploy_into(
-    context: Context, guest: Guest, *, session: Session, generation: Generation, definition: UaDefinition
+    context: Context,
+    guest: Guest,
+    *,
+    session: Session,
+    generation: Generation,
+    definition: UaDefinition,
+    once_read: Callable[[], None] = lambda: None,
 ) -> None:
     """Put a stored generation into the session's guest, converted to the data version of its UA version.
+
+    ``once_read`` is called when it is read and proven, before anything is sent.
 
     Raises:
         Conflict: nothing converts it.
         ArtifactInvalid, TaskFailed, DiskFull, GuestUnreachable: the guest's home is as it was.
     """
     converters = _converters(generation, session=session, definition=definition)
+    on_volume = user_volume.is_open(context, session.id, vm=guest.name)
     with _spool(context) as spool:
         tar, manifest = context.images.read(generation.archive, into=spool)
         point("image.deploy.read")
+        once_read()
         user_image.deploy(
             guest,
             tar=tar,
@@ -68,7 +80,8 @@ def deploy_into(
             ua=definition,
             session=session.id,
             converters=converters,
-            account=user_volume.account_of(context, session, vm=guest.name),
+            archive="" if on_volume else generation.archive,  # without: no stamps, see base_of
+            account=user_volume.account(on_volume=on_volume),
             policy=ArchivePolicy(home=SessionAccount().home),
         )
     point("image.deploy.unpacked")
@@ -93,7 +106,8 @@ def _converters(
         raise Conflict(
             f"Cannot deploy generation {generation.number} of user '{session.user}' to UA '{definition.id}' "
             f"{version.version}: its data version is {older}, not {newer}, and {why}",
-            hint=f"vmm session open … --version {generation.ua_version}",
+            hint=f"vmm session open --user {session.user} --ua {definition.id} "
+            f"--version {generation.ua_version}",
             details={"generation": generation.number, "version": version.version},
         )
     return found
@@ -116,7 +130,8 @@ def _note_deployed(
         told = {"number": generation.number, "session": session.id, "vm": guest.name, "by": by}
         result.update({**told, "converted": converted} if converted else told)
     point("image.deploy.recorded")
-    how = f", converted from data version {converted}" if converted else f", by {by}"
+    how = f", converted from data version {converted}" if converted else ""
+    how += ", by its volume" if by == "volume" else ""
     context.progress(f"Generation {generation.number} of user '{session.user}' is on VM '{guest.name}'{how}")
 
 
@@ -152,6 +167,7 @@ def capture_from(
             images=None if check else context.images,
             clock=context.clock,
             unless=newest.root_digest if newest and changed_only else "",
+            base=base_of(context, newest, session=session) if newest else None,
         )
     if not archive:
         context.progress(f"Session '{session.id}': the data are still those of generation {parent}")
@@ -161,6 +177,19 @@ def capture_from(
     point("image.capture.stored")
     generation = write_back.record(context, manifest=manifest, archive=archive, closing=closing)
     return _told(context, generation, consistency=manifest.consistency)
+
+
+def base_of(context: Context, newest: Generation, *, session: Session) -> Base:
+    """The archive that what has changed may be told from; read without its proof, which the outcome has.
+
+    Not for a session on a volume: the stamps are of inodes, and another volume in the same place, an older
+    layer or one that was kept aside, has the same numbers. There all of the data is read each time.
+    """
+    with context.store.reading() as tx:
+        manifest = generations.get_manifest(tx, user=newest.user, ua=newest.ua, number=newest.number)
+    stamped = not user_volume.is_open(context, session.id, vm=session.vm)
+    read = lambda into: context.images.extract(newest.archive, into=into)  # noqa: E731 - too long within
+    return Base(newest.archive, manifest, read, stamped=stamped)
 
 
 def _told(context: Context, generation: Generation, *, consistency: str) -> dict[str, Any]:

@@ -13,8 +13,10 @@ from vmm_automation.model.retention import Retention
 from vmm_automation.operations import volume_upkeep
 from vmm_automation.operations.context import Context
 from vmm_automation.operations.entries import image_change
+from vmm_automation.operations.identity import require_operator
 from vmm_automation.operations.image_store import check_names, drop_archives, prove
 from vmm_automation.state import generation_marks, generations
+from vmm_automation.trace import point
 
 #: an archive that no generation names may be of a capture that is about to name it
 RECENT = timedelta(hours=1)
@@ -30,7 +32,9 @@ def prune(
 
     Raises:
         UsageError: the retention says nothing.
+        NotPermitted: the site lists its operators, and this is none of them.
     """
+    require_operator(context.identity, doing="prune user images")
     check_names(user=user, ua=ua)
     retention.require_a_rule()
     now = context.clock.now()
@@ -56,8 +60,13 @@ def repair(
 
     With ``remove`` the latter are deleted, unless they were stored within ``recent``. A generation whose
     archive is there again loses its mark. Volumes: see :func:`volume_upkeep.repair`.
+
+    Raises:
+        NotPermitted: the site lists its operators, and this is none of them.
     """
-    volumes = volume_upkeep.repair(context, check=check)
+    require_operator(context.identity, doing="repair user images")
+    volumes = volume_upkeep.repair(context, remove=remove, check=check)
+    changed = volumes.pop("changed")
     since = context.images.stored_since()
     with context.store.reading() as tx:
         found = generations.list_generations(tx)
@@ -65,13 +74,14 @@ def repair(
     wrong = [one for one in found if (one.archive not in since) != (one.state == "missing")]
     for generation in wrong:
         _mark(context, generation, missing=generation.archive not in since, check=check)
+        point("image.repair.marked")
     limit = context.clock.now() - recent
     unnamed = {name: stored <= limit for name, stored in since.items() if name not in named}
     removed = tuple(name for name, old in unnamed.items() if old and remove)
     if not check:
         drop_archives(context, removed)
     return {
-        "changed": bool(wrong or removed or any(volumes.values())),
+        "changed": bool(wrong or removed or changed),
         "volumes": volumes,
         "missing": [one.to_document() for one in found if one.archive not in since],
         "found_again": [one.to_document() for one in wrong if one.state == "missing"],

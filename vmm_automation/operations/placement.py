@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+from vmm_automation.model.pool import Warmth
 from vmm_automation.model.terminal import TerminalProfile
 from vmm_automation.model.ua import UaDefinition
 from vmm_automation.model.vm import Offers, Vm, VmCondition, VmFacts, VmState
@@ -18,13 +19,15 @@ from vmm_automation.selection.select import select_vm
 from vmm_automation.state import seats, sessions
 from vmm_automation.state.store import Snapshot, Tx
 
+_STATES = {Warmth.READY: VmState.RUNNING, Warmth.PARKED: VmState.PARKED, Warmth.COLD: VmState.STOPPED}
+_SOME = "some"  # only VMs of pools are cold, whichever it is
 _OFFERED = ("profile", "vcpus", "memory_mib", "features", "protocols")
 
 
 def learn(tx: Tx, facts: VmFacts) -> None:
     """Note what was found of one VM; one that nobody could use now has no seat.
 
-    Whether it is free is what the state says of it: a VM that is clean and held by no session.
+    Whether it is free is what the state says of it: a VM that is clean and held by nobody.
     """
     seat = seat_of(facts)
     if seat is None:
@@ -35,14 +38,15 @@ def learn(tx: Tx, facts: VmFacts) -> None:
 
 def seat_of(facts: VmFacts) -> seats.Seat | None:
     """What is to be learnt of a VM; None for one that nobody could use now."""
-    if facts.vm.state is not VmState.RUNNING or not facts.vm.ready:
+    if not facts.serves:
         return None
-    free = facts.condition is VmCondition.CLEAN and facts.session is None and not facts.drained
-    return seats.Seat(seats.kind_of(_offered(facts)), free, dict(facts.active_uas))
+    return seats.Seat(seats.kind_of(_offered(facts)), facts.free, dict(facts.active_uas))
 
 
 def _offered(facts: VmFacts) -> dict[str, Any]:
-    return {key: getattr(facts.vm, key) for key in _OFFERED} | {"offers": asdict(facts.offers)}
+    warmth = facts.warmth or Warmth.READY  # one that is paused or off is as its session left it
+    stated = {key: getattr(facts.vm, key) for key in _OFFERED}
+    return stated | {"offers": asdict(facts.offers), "warmth": str(warmth)}
 
 
 def place(
@@ -55,9 +59,7 @@ def place(
     """
     kinds = seats.kinds(tx)
     last = sessions.last_vm(tx, user=user, ua=ua.id)
-    facts = [
-        _stands_for(tx, group, ua=ua.id, offered=kinds[group.kind]) for group in seats.groups(tx, ua=ua.id)
-    ]
+    facts = [_stands_for(group, ua=ua.id, offered=kinds[group.kind]) for group in seats.groups(tx, ua=ua.id)]
     own = seats.free_seat(tx, vm=last, ua=ua.id) if last else None
     if last and own and all(each.vm.name != last for each in facts):
         facts.append(_facts(last, ua=ua.id, version=own[0], offered=kinds[own[1]]))
@@ -83,10 +85,9 @@ def _loads(tx: Snapshot, kinds: dict[str, dict[str, Any]]) -> dict[str, Load]:
     return found
 
 
-def _stands_for(tx: Snapshot, group: seats.SeatGroup, *, ua: str, offered: dict[str, Any]) -> VmFacts:
-    name = seats.first_free(tx, ua=ua, version=group.version, kind=group.kind)
-    if name is not None:
-        return _facts(name, ua=ua, version=group.version, offered=offered)
+def _stands_for(group: seats.SeatGroup, *, ua: str, offered: dict[str, Any]) -> VmFacts:
+    if group.first is not None:
+        return _facts(group.first, ua=ua, version=group.version, offered=offered)
     shown = f"all {group.total} of profile {offered['profile']} with {ua} {group.version} ({group.kind})"
     return _facts(shown, ua=ua, version=group.version, offered=offered, held=True)
 
@@ -102,7 +103,7 @@ def _facts(name: str, *, ua: str, version: str, offered: dict[str, Any], held: b
         name=name,
         domain="",
         uuid="",
-        state=VmState.RUNNING,
+        state=_STATES[offered.get("warmth", Warmth.READY)],
         profile=offered["profile"],
         base_digest="",
         vcpus=offered["vcpus"],
@@ -114,4 +115,4 @@ def _facts(name: str, *, ua: str, version: str, offered: dict[str, Any], held: b
         ready=True,
     )
     condition = VmCondition.DIRTY if held else VmCondition.CLEAN
-    return VmFacts(vm, condition, None, {ua: version}, Offers(**offers))
+    return VmFacts(vm, condition, None, {ua: version}, Offers(**offers), pool=_SOME)

@@ -1,13 +1,17 @@
-"""What is asked of a pool beyond its definition: other levels, or to give out no VM any more."""
+"""What is asked of a pool beyond its definition: other levels, or to give out no VM any more.
+
+Both are an operator's to ask (NotPermitted); a refill acts on it, whoever runs it.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
-from vmm_automation.errors import UsageError
+from vmm_automation.errors import TaskFailed, UsageError
 from vmm_automation.model.pool import Levels, PoolDefinition, Warmth
 from vmm_automation.operations.context import Context
 from vmm_automation.operations.entries import pool_change
+from vmm_automation.operations.identity import require_operator
 from vmm_automation.operations.pool_refill import end, refill_one
 from vmm_automation.ports import PoolHands
 from vmm_automation.state import pools
@@ -32,6 +36,7 @@ def scaled(
         NotFound, SiteInvalid: the pool is not there or is wrong.
         UsageError: nothing was asked, or what no refill could or may reach.
     """
+    require_operator(context.identity, doing=f"scale pool '{name}'")
     definition = context.site.pool(name)
     asked = {Warmth.READY: ready, Warmth.PARKED: parked, Warmth.COLD: cold}
     stated = {str(level): count for level, count in asked.items() if count is not None}
@@ -85,7 +90,9 @@ def drained(
         NotFound, SiteInvalid: the pool is not there or is wrong.
         UsageError: VMs are to be deleted, and that was not allowed.
         LockHeld: another run refills it, so that nothing is deleted; it is drained nevertheless.
+        TaskFailed: VMs could not be deleted; the next refill tries again.
     """
+    require_operator(context.identity, doing=f"drain pool '{name}'")
     context.site.pool(name)
     if drain is Drain.DELETE and not allow_destroy:
         raise UsageError(
@@ -107,10 +114,19 @@ def drained(
 
 
 def _deleted(context: Context, name: str, *, run: str, check: bool, hands: PoolHands | None) -> list[str]:
-    """Delete what no session holds; a dry run tells what it would be."""
+    """Delete what no session or rollout has; a dry run tells what it would be."""
     try:
         done = refill_one(context, name, drain=Drain.DELETE, run=run, check=check, hands=hands)
     finally:
         if not check:
             end(context, name, run=run)
-    return [step["vm"] for step in done["steps"] if step["vm"] not in done["failed"]]
+    left = {*done["failed"], *done["skipped"]}
+    deleted = [step["vm"] for step in done["steps"] if step["vm"] not in left]
+    if done["failed"]:
+        names, first = ", ".join(done["failed"]), next(iter(done["failed"].values()))
+        raise TaskFailed(
+            f"Cannot delete VMs of pool '{name}' ({names}): {first}",
+            hint=f"vmm pool refill {name}",
+            details={"pool": name, "deleted": deleted, "vms": done["failed"]},
+        )
+    return deleted

@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from vmm_automation.errors import Timeout, VmmError
+from vmm_automation.errors import LockHeld, Timeout, VmmError
 from vmm_automation.operations.context import Context
 from vmm_automation.operations.entries import pool_change, vm_change
 from vmm_automation.operations.pool_found import FoundPool, note_failure
@@ -14,14 +14,17 @@ from vmm_automation.operations.pool_plan import Act, Member, Plan, Step
 from vmm_automation.ports import PoolHands
 from vmm_automation.state import pools, vms
 from vmm_automation.state.pools import Phase
+from vmm_automation.state.store import Snapshot
 from vmm_automation.trace import point
 
+#: why a VM is left alone that something else was to be done with
+TAKEN = "in a session or a rollout"
 _NAMING_ATTEMPTS = 8
 
 
 @dataclass
 class PoolRun:
-    """One run for one pool; ``made``, ``failed`` and ``prepare`` tell what became of which VM."""
+    """One run for one pool; ``made``, ``failed``, ``skipped``, ``prepare`` tell what became of which VM."""
 
     context: Context
     found: FoundPool
@@ -29,7 +32,7 @@ class PoolRun:
     planned: Plan
     made: list[str] = field(default_factory=list)
     failed: dict[str, VmmError] = field(default_factory=dict)
-    _skipped: set[str] = field(default_factory=set)
+    skipped: set[str] = field(default_factory=set)
 
     @property
     def pool(self) -> str:
@@ -40,7 +43,7 @@ class PoolRun:
     def prepare(self) -> list[str]:
         """The VMs whose guests lack something: those there were, and those that were made."""
         known = [step.vm for step in self.planned.of(Act.PREPARE)]
-        return [vm for vm in [*known, *self.made] if vm not in self.failed and vm not in self._skipped]
+        return [vm for vm in [*known, *self.made] if vm not in self.failed and vm not in self.skipped]
 
     def act(self) -> None:
         """All but what follows the work in the guests."""
@@ -72,6 +75,7 @@ class PoolRun:
             with self.context.store.transaction() as tx:
                 now = self.context.clock.now()
                 with pool_change(tx, self.context, self.pool, action="ready", now=now) as result:
+                    pools.release(tx, vm=vm)
                     pools.move_to(tx, vm=vm, phase=Phase.MEMBER, now=now)
                     result |= {"vm": vm}
 
@@ -94,12 +98,15 @@ class PoolRun:
     def _start(self, steps: Sequence[Step]) -> None:
         """What is then prepared stays reserved: it is proven clean there."""
         prepared = {step.vm for step in self.planned.of(Act.PREPARE)}
-        kept = [step.vm for step in steps if self._reserve(step.vm, action="start")]
+        clean = {step.vm for step in steps if step.vm not in prepared and self._member(step.vm).clean}
+        kept = [
+            step.vm for step in steps if self._reserve(step.vm, action="start", only_clean=step.vm in clean)
+        ]
         failures = self.hands.start(kept)
         for vm in kept:
             if vm in failures:
                 self._fail(vm, failures[vm])
-            elif vm not in prepared and self._member(vm).clean:
+            elif vm in clean:
                 self._give_back(vm, action="start")
 
     def _create(self, steps: Sequence[Step]) -> None:
@@ -110,10 +117,11 @@ class PoolRun:
             point("pool.create.recorded")
             failures = self.hands.create(names, profile=definition.profile)
             point("pool.create.created")
-            for vm in names:
-                if vm in failures:
+            there = {each.name for each in self.context.hypervisor.vms()} if failures else set()
+            for vm, failure in failures.items():
+                if vm not in there:  # else the next run finishes or removes it
                     self._forget(vm)
-                    self._fail(vm, failures[vm])
+                self._fail(vm, failure)
             self.made += [vm for vm in names if vm not in failures]
             with self.context.store.reading() as tx:
                 if pools.get(tx, pool=self.pool).failures >= definition.failures_before_stop:
@@ -126,6 +134,7 @@ class PoolRun:
         vm = next(name for name in names if name not in taken)
         with self.context.store.transaction() as tx:
             now = self.context.clock.now()
+            self._require_ours(tx)
             with pool_change(tx, self.context, self.pool, action="make", now=now) as result:
                 pools.add(tx, vm=vm, pool=self.pool, now=now)
                 result |= {"vm": vm}
@@ -143,24 +152,36 @@ class PoolRun:
         """Keep sessions away from a VM; one that got there first is left alone."""
         with self.context.store.transaction() as tx:
             now = self.context.clock.now()
+            self._require_ours(tx)
             reason = f"pool '{self.pool}': {action}"
             with pool_change(tx, self.context, self.pool, action=action, now=now) as result:
                 kept = pools.reserve(tx, vm=vm, reason=reason, now=now, only_clean=only_clean)
                 if kept and phase:
                     pools.move_to(tx, vm=vm, phase=phase, now=now)
-                result |= {"vm": vm, "status": "ok" if kept else "in a session"}
+                result |= {"vm": vm, "status": "ok" if kept else TAKEN}
         if not kept:
-            self._skipped.add(vm)
+            self.skipped.add(vm)
         return kept
+
+    def _require_ours(self, tx: Snapshot) -> None:
+        """A run that was taken for dead does nothing more."""
+        holder = pools.get(tx, pool=self.pool).owner
+        if holder != self.found.asked.owner:
+            raise LockHeld(
+                f"Cannot go on with pool '{self.pool}': another run has taken it over",
+                hint=f"vmm pool show {self.pool}",
+                details={"pool": self.pool, "holder": holder},
+            )
 
     def _give_back(self, vm: str, *, action: str) -> None:
         """Let a VM be claimed again that was clean when it was reserved."""
         with self.context.store.transaction() as tx:
             now = self.context.clock.now()
             with vm_change(tx, self.context, vm, action=f"pool.{action}", now=now) as result:
-                pools.release(tx, vm=vm)
-                vms.mark_clean(tx, vm=vm, reason=f"pool '{self.pool}': {action} done", now=now)
-                result |= {"status": "ok", "pool": self.pool}
+                kept = pools.release(tx, vm=vm)
+                if kept:
+                    vms.mark_clean(tx, vm=vm, reason=f"pool '{self.pool}': {action} done", now=now)
+                result |= {"status": "ok" if kept else "made anew meanwhile", "pool": self.pool}
 
     def _fail(self, vm: str, failure: VmmError) -> None:
         self.failed[vm] = failure

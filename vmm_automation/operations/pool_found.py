@@ -12,6 +12,7 @@ from vmm_automation.model.vm import Vm, VmCondition, VmFacts
 from vmm_automation.operations.context import Context
 from vmm_automation.operations.entries import pool_change
 from vmm_automation.operations.pool_plan import Member, Wanted
+from vmm_automation.operations.ua_offer import offered_ua
 from vmm_automation.operations.vm_facts import facts
 from vmm_automation.state import pools
 from vmm_automation.state.pools import Phase, Pool, PoolMember
@@ -52,14 +53,14 @@ def find(context: Context, name: str) -> FoundPool:
         InvalidName, NotFound, SiteInvalid: the pool, its profile, base image or UA is not there or is wrong.
     """
     definition = context.site.pool(name)
-    ua = context.site.ua(definition.ua)
+    ua = offered_ua(context, definition.ua)
     version = ua.version(definition.version or None).version
-    defined = frozenset(each.version for each in ua.versions)
+    offered = frozenset(each.version for each in ua.versions if not each.withdrawn)
     known = {fact.vm.name: fact for fact in facts(context)}
     with context.store.reading() as tx:
         asked = pools.get(tx, pool=name)
         rows = pools.members(tx, pool=name)
-    judge = _Judge(context, definition, version, defined)
+    judge = _Judge(context, definition, version, offered)
     return FoundPool(
         definition,
         asked,
@@ -74,9 +75,9 @@ class _Judge:
     """What the plan has to know of a VM, beside what a VM that were made now would be."""
 
     def __init__(
-        self, context: Context, definition: PoolDefinition, version: str, defined: frozenset[str]
+        self, context: Context, definition: PoolDefinition, version: str, offered: frozenset[str]
     ) -> None:
-        self._ua, self._version, self._defined = definition.ua, version, defined
+        self._ua, self._version, self._offered = definition.ua, version, offered
         self._profile = context.site.profile(definition.profile)
         self._digest = context.site.base_image(self._profile.base_image).digest
         deadline = timedelta(seconds=definition.ready_deadline_s)
@@ -90,7 +91,7 @@ class _Judge:
             return Member(row.vm, None, there=False, leaving=leaving, **lacks)
         active = fact.active_uas.get(self._ua)
         clean = fact.condition is VmCondition.CLEAN
-        serving = bool(fact.warmth and fact.vm.ready and clean and active in self._defined)
+        serving = bool(fact.warmth and fact.vm.ready and clean and active in self._offered)
         overdue = row.phase is Phase.MAKING and row.since <= self._overdue
         return Member(
             vm=row.vm,

@@ -13,14 +13,16 @@ from vmm_automation.operations.context import Context
 
 @dataclass(frozen=True)
 class VmHands:
-    """Implements ``ports.PoolHands``."""
+    """Implements ``ports.PoolHands``; the pool's definition has decided, whoever refills it."""
 
     context: Context
 
     def create(self, names: Sequence[str], *, profile: str) -> dict[str, VmmError]:
         """Make VMs, all at the same time."""
         count = len(names)
-        return _tried(names, lambda: vm.present(self.context, names, profile=profile, parallel=count))
+        return _tried(
+            names, lambda: vm.present(self.context, names, profile=profile, parallel=count, by_site=True)
+        )
 
     def start(self, names: Sequence[str]) -> dict[str, VmmError]:
         """Boot or resume VMs."""
@@ -32,11 +34,11 @@ class VmHands:
 
     def stop(self, names: Sequence[str]) -> dict[str, VmmError]:
         """Shut VMs down."""
-        return _tried(names, lambda: vm.stopped(self.context, names))
+        return _tried(names, lambda: vm.stopped(self.context, names, by_site=True))
 
     def delete(self, names: Sequence[str]) -> dict[str, VmmError]:
         """Remove VMs."""
-        return _tried(names, lambda: vm.absent(self.context, names, allow_destroy=True))
+        return _tried(names, lambda: vm.absent(self.context, names, allow_destroy=True, by_site=True))
 
 
 def _tried(names: Sequence[str], act: Callable[[], dict[str, Any]]) -> dict[str, VmmError]:

@@ -23,14 +23,15 @@ from vmm_automation.errors import (
 )
 from vmm_automation.model.pool import PoolDefinition
 from vmm_automation.model.vm import VmCondition
-from vmm_automation.operations import cleaning, deployment
+from vmm_automation.operations import cleaning, deployment, vm_lock
 from vmm_automation.operations.context import Context
 from vmm_automation.operations.entries import pool_change
 from vmm_automation.operations.ownership import is_given_up, run_token
-from vmm_automation.operations.pool_acts import PoolRun
+from vmm_automation.operations.pool_acts import TAKEN, PoolRun
 from vmm_automation.operations.pool_found import FoundPool, find, note_failure
 from vmm_automation.operations.pool_hands import VmHands
 from vmm_automation.operations.pool_plan import Act, plan
+from vmm_automation.operations.ua_offer import offered_ua
 from vmm_automation.ports import Guest, PoolHands
 from vmm_automation.state import pools, vms
 from vmm_automation.state.pools import Drain, Phase, Pool
@@ -86,7 +87,7 @@ def refill_one(
 
     Raises:
         LockHeld: another run refills it.
-        Conflict: it was stopped after repeated failures.
+        Conflict: it was stopped after repeated failures, or wants a version that was withdrawn.
     """
     asked = _begin(context, name, owner=run or run_token(), reset=reset, check=check)
     found = find(context, name)
@@ -104,6 +105,7 @@ def refill_one(
         "waiting": list(planned.waiting),
         "made": working.made,
         "failed": {vm: failure.message for vm, failure in working.failed.items()},
+        "skipped": sorted(working.skipped),
         "prepare": working.prepare,
     }
 
@@ -122,12 +124,13 @@ def installed(context: Context, guest: Guest, *, check: bool = False) -> dict[st
         was_clean = vms.condition(tx, vm=guest.name) is VmCondition.CLEAN
         with pool_change(tx, context, pool, action="install", now=now) as result:
             kept = pools.reserve(tx, vm=guest.name, reason=f"pool '{pool}': install", now=now)
-            result |= {"vm": guest.name, "status": "ok" if kept else "in a session"}
+            result |= {"vm": guest.name, "status": "ok" if kept else TAKEN}
     if not kept:
-        return {"changed": False, "vms": {guest.name: {"action": "none", "reason": "in a session"}}}
+        return {"changed": False, "vms": {guest.name: {"action": "none", "reason": TAKEN}}}
     point("pool.install.reserved")
     try:
-        deployment.active(context, guest, ua_id=definition.ua, version=definition.version)
+        with vm_lock.held(context, guest.name):
+            deployment.active(context, guest, ua_id=definition.ua, version=definition.version)
         if not was_clean:
             cleaning.clean(context, guest, reserved=True)
     except VmmError as failure:
@@ -150,9 +153,8 @@ def _note_ready(context: Context, pool: str, *, vm: str, was_clean: bool) -> Non
     with context.store.transaction() as tx:
         now = context.clock.now()
         with pool_change(tx, context, pool, action="ready", now=now) as result:
-            if was_clean:
+            if pools.release(tx, vm=vm) and was_clean:
                 vms.mark_clean(tx, vm=vm, reason=f"prepared for pool '{pool}'", now=now)
-            pools.release(tx, vm=vm)
             pools.move_to(tx, vm=vm, phase=Phase.MEMBER, now=now)
             pools.note_success(tx, pool=pool)
             result |= {"vm": vm}
@@ -184,6 +186,8 @@ def settled(
         if ours:
             try:
                 changed = _settle(context, name, hands=hands or VmHands(context)) or changed
+            except VmmError as error:
+                failures.setdefault(name, error)
             finally:
                 end(context, name, run=owner)
             failed = told.get("pools", {}).get(name, {}).get("failed", {})
@@ -227,8 +231,8 @@ def _begin(context: Context, name: str, *, owner: str, reset: bool, check: bool)
 
 def _fetch(context: Context, found: FoundPool) -> None:
     """What is delivered, once for all VMs, before any is made."""
-    ua = context.site.ua(found.definition.ua)
-    wanted = ua.version(found.version)
+    ua = offered_ua(context, found.definition.ua)
+    wanted = ua.offered(found.version)
     if wanted.kind != "deb":  # Debian packages are resolved against what the base image has
         deployment.bundle_for(context, ua, wanted)
 

@@ -173,9 +173,8 @@ def _act(context: Context, finding: Finding) -> None:
     if finding.action is Action.NONE or finding.action in IN_GUEST:
         return
     if finding.action is Action.ABANDON:
-        with suppress(Conflict):  # it got further meanwhile
-            starting = frozenset({SessionState.STARTING})
-            abandon(context, finding.session, reason=_CUT_OFF, expected=starting)
+        with suppress(Conflict):  # it moves meanwhile
+            abandon(context, finding.session, reason=_CUT_OFF)
     elif finding.action is Action.UNDO_MOVE:
         undo(context, finding.session, reason=finding.found)
     elif finding.action is Action.END_SUSPENSION:
@@ -185,8 +184,7 @@ def _act(context: Context, finding: Finding) -> None:
     elif finding.action is Action.FORWARD:
         _forward_again(context, finding)
     elif finding.action is Action.UNFORWARD:
-        context.hypervisor.remove_forward(finding.vm, port=finding.port)
-        _note(context, finding)
+        _unforward(context, finding)
     else:
         session = find(context, finding.session)
         follow(context, intent=session, before=session)
@@ -196,8 +194,9 @@ def _act(context: Context, finding: Finding) -> None:
 
 
 def _forward_again(context: Context, finding: Finding) -> None:
-    session = find(context, finding.session)
-    if session.state not in IN_USE or session.port in (context.hypervisor.forwards(session.vm) or {}):
+    there = context.hypervisor.forwards(finding.vm) or {}
+    session = find(context, finding.session)  # looked up last: the state follows what is forwarded
+    if session.state not in IN_USE or session.vm != finding.vm or session.port in there:
         return  # another run was faster
     told = STOPPED if session.reason == STOPPED else reconcile_plan.started_anew(session)
     _note(context, finding, reason=told)
@@ -207,11 +206,22 @@ def _forward_again(context: Context, finding: Finding) -> None:
     point("reconcile.forwarded")
     if port != session.port:
         with context.store.transaction() as tx:
-            now = context.clock.now()
+            now, present = context.clock.now(), sessions.get(tx, session_id=session.id)
+            if (present.vm, present.port) != (session.vm, session.port):
+                return  # it moved; what leads to this VM is taken away by the next run
             with session_change(tx, context, session.id, action="session.forward", now=now) as result:
                 endpoint = session.endpoint.replace(f":{session.port}", f":{port}", 1)
                 sessions.set_endpoint(tx, session_id=session.id, endpoint=endpoint, port=port)
                 result |= {"port": port}
+
+
+def _unforward(context: Context, finding: Finding) -> None:
+    with context.store.reading() as tx:
+        live = sessions.live_on_vm(tx, vm=finding.vm)
+    if live and live.port == finding.port:
+        return  # another run has given the session this port
+    context.hypervisor.remove_forward(finding.vm, port=finding.port)
+    _note(context, finding)
 
 
 def _note(context: Context, finding: Finding, *, reason: str | None = None) -> None:

@@ -7,6 +7,8 @@ a VM, the caller looks at all VMs, and by that all are learnt.
 
 from __future__ import annotations
 
+from typing import Any
+
 from vmm_automation.errors import NotFound, NoVmFits
 from vmm_automation.model.terminal import TerminalProfile
 from vmm_automation.model.ua import UaDefinition
@@ -19,6 +21,8 @@ from vmm_automation.site import Placement
 from vmm_automation.state import seats
 
 _TRIES = 8
+#: of so many VMs that fit, and of each reason why not, the explanation tells that a large site keeps
+TOLD = 10
 
 
 def selection(
@@ -48,6 +52,12 @@ def is_large(context: Context, vms: int) -> bool:
     return bool(least) and vms >= least
 
 
+def explanation(context: Context, selection: Selection, *, chosen: str) -> dict[str, Any]:
+    """What is stored of a selection over all VMs: of a large site not each of them, for each session."""
+    large = is_large(context, len(selection.ranked) + len(selection.rejected))
+    return selection.to_document(most=TOLD if large else None, chosen=chosen)
+
+
 def learn_all(context: Context, found: Observed) -> None:
     """Learn what all VMs of a large site are like, if they were just looked at; little if little changed."""
     if not is_large(context, len(found.vms)):
@@ -70,7 +80,7 @@ def _is_as_learnt(context: Context, name: str) -> bool:
     try:
         found = observed_one(context, name)
     except NotFound:
-        found = Observed([], {})
+        found = Observed([], {}, context.clock.now())
     with context.store.reading() as tx:
         seat, real = seats.learnt_of(tx, vm=name), known_one(tx, found)
     if seat is not None and real is not None and seat == placement.seat_of(real):

@@ -22,14 +22,17 @@ from vmm_automation.model.watcher import Privilege
 from vmm_automation.operations import forwards
 from vmm_automation.operations.context import Context
 from vmm_automation.operations.entries import session_change
-from vmm_automation.operations.identity import require_privilege
+from vmm_automation.operations.follow import IN_USE
+from vmm_automation.operations.identity import require_operator, require_privilege
 from vmm_automation.operations.ownership import is_given_up, run_token
 from vmm_automation.operations.reconcile import is_to_be_closed, observe, require_guest
 from vmm_automation.operations.session_abandon import abandon, find
 from vmm_automation.operations.session_move_undo import settle
-from vmm_automation.state import sessions
+from vmm_automation.state import moves, sessions
 from vmm_automation.state.store import Tx
 from vmm_automation.trace import point
+
+_IN_HAND = {SessionState.STARTING: "opened", SessionState.CLOSING: "closed"}
 
 __all__ = ["abandon", "activate", "begin_close", "find", "release", "require_port", "touch"]
 
@@ -114,9 +117,12 @@ def begin_close(
     ``steps`` of the document: ``capture`` (nothing was captured by this session yet), ``release``.
 
     Raises:
-        Conflict: another run closes or moves it, or (not ``discard``) its VM is off; nothing was changed.
-        NotPermitted: neither an operator nor a Watcher with *end*.
+        Conflict: another run opens, moves or closes it, or (not ``discard``) its VM is off; nothing was
+            changed.
+        NotPermitted: neither an operator nor a Watcher with *end*; to ``discard``, no operator.
     """
+    if discard:
+        require_operator(context.identity, doing=f"discard the data of session '{session_id}'")
     settle(context, session_id, check=check)
     session = find(context, session_id)
     if not discard:  # what state and VM disagree on is of no matter here: both are brought to one end
@@ -126,7 +132,8 @@ def begin_close(
         if not before.live:
             return {"changed": False, "session": before.to_document(), "steps": []}
         now = context.clock.now()
-        _require_no_other_closing(context, before, now=now)
+        moves.require_none(tx, before)  # begun since: closed now, nothing of it would be captured
+        _require_no_other_run(context, before, now=now)
         _require_may_close(tx, context, before, now=now)
         with session_change(tx, context, session_id, action="session.close", now=now) as result:
             session = sessions.move_to(
@@ -138,7 +145,7 @@ def begin_close(
                 owner=run_token(),
             )
             result |= {"state": str(session.state)}
-    used = before.state is not SessionState.STARTING
+    used = before.state in IN_USE or bool(before.seen_at)
     steps = ["capture", "release"] if used and not before.generation else ["release"]
     if check:
         return {"changed": True, "session": before.to_document(), "steps": steps}
@@ -179,14 +186,13 @@ def _require_may_close(tx: Tx, context: Context, session: Session, *, now: datet
         )
 
 
-def _require_no_other_closing(context: Context, session: Session, *, now: datetime) -> None:
+def _require_no_other_run(context: Context, session: Session, *, now: datetime) -> None:
+    doing = _IN_HAND.get(session.state)
     deadline_s = context.site.policies.claim_deadline_s
-    if session.state is not SessionState.CLOSING or is_given_up(
-        session.owner, since=session.changed_at, now=now, deadline_s=deadline_s
-    ):
+    if doing is None or is_given_up(session.owner, since=session.changed_at, now=now, deadline_s=deadline_s):
         return
     raise Conflict(
-        f"Session '{session.id}' is being closed by another run",
+        f"Session '{session.id}' is being {doing} by another run",
         hint=f"vmm session show {session.id}",
         details={"session": session.id, "owner": session.owner},
     )

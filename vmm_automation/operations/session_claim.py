@@ -142,7 +142,7 @@ def claim(
         session, choice = _take_best(tx, context, request, selection, now=now)
         if served:
             served(tx, session, now)
-    return _claimed(context, session, choice, selection, stored=stored)
+    return _claimed(context, session, choice, stored=stored)
 
 
 def _claim_by_seats(context: Context, request: Request, served: Served | None) -> dict[str, Any] | None:
@@ -154,7 +154,7 @@ def _claim_by_seats(context: Context, request: Request, served: Served | None) -
         selection = seat_lookup.selection(context, user=request.user, ua=ua, terminal=terminal)
         if selection is None:
             return None
-        explanation, choice = selection.to_document(), selection.best
+        explanation, choice = selection.to_document(most=seat_lookup.TOLD), selection.best
         taken: Session | None = None
         with suppress(SeatTaken), context.store.transaction() as tx:
             now = context.clock.now()
@@ -166,7 +166,7 @@ def _claim_by_seats(context: Context, request: Request, served: Served | None) -
                 served(tx, taken, now)
             stored = _stored(tx, request)
         if taken:
-            return _claimed(context, taken, choice, selection, stored=stored)
+            return _claimed(context, taken, choice, stored=stored)
     return None
 
 
@@ -175,9 +175,7 @@ def _stored(tx: Snapshot, request: Request) -> int:
     return newest.number if newest else 0
 
 
-def _claimed(
-    context: Context, session: Session, choice: Choice, selection: Selection, *, stored: int
-) -> dict[str, Any]:
+def _claimed(context: Context, session: Session, choice: Choice, *, stored: int) -> dict[str, Any]:
     point("session.claim.recorded")
     context.progress(f"Session {session.id} is on {choice.sentence()}")
     return {
@@ -186,7 +184,7 @@ def _claimed(
         "vm": session.vm,
         "warmth": str(choice.warmth),
         "snapshot": clean_snapshot.ensure(context, session.vm) if choice.warmth is Warmth.READY else None,
-        "selection": selection.to_document(),
+        "selection": session.explanation,
         "generation": stored,
     }
 
@@ -228,14 +226,14 @@ def _selection(
 def _take_best(
     tx: Tx, context: Context, request: Request, selection: Selection, *, now: datetime
 ) -> tuple[Session, Choice]:
-    explanation = selection.to_document()
     for choice in selection.ranked:
+        explanation = seat_lookup.explanation(context, selection, chosen=choice.vm)
         with suppress(SeatTaken):
             return _take(tx, context, request, choice, explanation=explanation, now=now), choice
     raise NoVmFits(
         f"Every VM that fits UA '{request.ua}' was taken meanwhile",
         hint="vmm session list",
-        details=explanation,
+        details=selection.to_document(),
     )
 
 

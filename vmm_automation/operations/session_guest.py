@@ -6,21 +6,27 @@ before anything is removed; cleaning the VM is :mod:`vmm_automation.operations.c
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import nullcontext, suppress
+from functools import partial
 from typing import Any
 
-from vmm_automation.errors import Conflict
+from vmm_automation.errors import Conflict, VmmError
 from vmm_automation.model.session import Session, SessionState
 from vmm_automation.model.ua import UaDefinition
-from vmm_automation.operations import ua, user_image, user_image_hooks, user_volume, volume_upkeep
+from vmm_automation.operations import ua, user_image, user_image_hooks, user_volume, vm_lock, volume_upkeep
 from vmm_automation.operations.cleaning import clean
 from vmm_automation.operations.context import Context
 from vmm_automation.operations.entries import session_change
+from vmm_automation.operations.identity import require_operator
 from vmm_automation.operations.image_transfer import bring_in, capture_from, deploy_into
 from vmm_automation.operations.session import begin_close, find, release
 from vmm_automation.operations.session_move import require_move
 from vmm_automation.ports import Guest
 from vmm_automation.state import generations, sessions
 from vmm_automation.trace import point
+
+_REPLACING = "its data are being replaced, its UA is stopped"
 
 
 def bring_up(context: Context, guest: Guest, session_id: str) -> dict[str, Any]:
@@ -32,15 +38,16 @@ def bring_up(context: Context, guest: Guest, session_id: str) -> dict[str, Any]:
         ArtifactInvalid: the stored generation is damaged; nothing was sent.
         TaskFailed, Timeout, DiskFull, GuestUnreachable: the guest could not be brought up.
     """
-    session = _on(context, guest, session_id)
-    if session.state is not SessionState.STARTING:
-        raise _wrong_state(session, wanted="starting")
-    definition = context.site.ua(session.ua)
-    with context.store.reading() as tx:
-        newest = generations.newest(tx, user=session.user, ua=session.ua)
-    bring_in(context, guest, session=session, generation=newest, definition=definition)
-    if definition.command:
-        ua.start(guest, definition=definition, version=session.version)
+    with vm_lock.held(context, guest.name):  # who gives the session up meanwhile cleans the VM after this
+        session = _on(context, guest, session_id)
+        if session.state is not SessionState.STARTING:
+            raise _wrong_state(session, wanted="starting")
+        definition = context.site.ua(session.ua)
+        with context.store.reading() as tx:
+            newest = generations.newest(tx, user=session.user, ua=session.ua)
+        bring_in(context, guest, session=session, generation=newest, definition=definition)
+        if definition.command:
+            ua.start(guest, definition=definition, version=session.version)
     return {"changed": True, "deployed": newest.number if newest else 0}
 
 
@@ -56,10 +63,10 @@ def save(context: Context, guest: Guest, session_id: str, *, check: bool = False
     definition = context.site.ua(session.ua)
     if check:
         return {"changed": True, "actions": list(user_image.plan_capture(guest, ua=definition).actions)}
-    _stop_for_capture(context, guest, session, definition)
-    captured = capture_from(context, guest, session=session, definition=definition, closing=True)
-    if captured["generation"]:
-        user_volume.keep(context, guest, session=session, number=captured["generation"]["number"])
+    with user_volume.undisturbed(context, guest, session.id):
+        _stop_for_capture(context, guest, definition)
+        captured = capture_from(context, guest, session=session, definition=definition, closing=True)
+        _keep_volume(context, guest, session, captured)
     return {"changed": True, **captured}
 
 
@@ -73,15 +80,16 @@ def hand_over(context: Context, guest: Guest, session_id: str) -> dict[str, Any]
     session = _on(context, guest, session_id)
     require_move(context, session_id)
     definition = context.site.ua(session.ua)
-    _stop_for_capture(context, guest, session, definition)
-    captured = capture_from(context, guest, session=session, definition=definition)
+    with user_volume.undisturbed(context, guest, session.id):
+        _stop_for_capture(context, guest, definition)
+        captured = capture_from(context, guest, session=session, definition=definition)
+        _keep_volume(context, guest, session, captured)
     if captured["generation"] is None:
         raise Conflict(
             f"Cannot move session '{session_id}': its data is kept aside, {captured['orphaned']['reason']}",
             hint=f"vmm image list --orphaned --user {session.user}",
             details={"session": session_id, "archive": captured["orphaned"]["archive"]},
         )
-    user_volume.keep(context, guest, session=session, number=captured["generation"]["number"])
     point("session.move.captured")
     return {"changed": True, **captured}
 
@@ -93,19 +101,20 @@ def take_over(context: Context, guest: Guest, session_id: str) -> dict[str, Any]
         Conflict: the move was undone by another run.
         ArtifactInvalid, TaskFailed, Timeout, DiskFull, GuestUnreachable: the new VM could not be brought up.
     """
-    session, move = find(context, session_id), require_move(context, session_id)
-    if move.vm != guest.name:
-        raise Conflict(
-            f"Session '{session_id}' moves to VM '{move.vm}', not to '{guest.name}'",
-            hint=f"vmm session show {session_id}",
-            details={"session": session_id, "vm": move.vm},
-        )
-    definition = context.site.ua(session.ua)
-    with context.store.reading() as tx:
-        newest = generations.get(tx, user=session.user, ua=session.ua)
-    bring_in(context, guest, session=session, generation=newest, definition=definition)
-    if definition.command:
-        ua.start(guest, definition=definition, version=session.version)
+    with vm_lock.held(context, guest.name):  # who undoes the move meanwhile cleans the VM after this
+        session, move = find(context, session_id), require_move(context, session_id)
+        if move.vm != guest.name:
+            raise Conflict(
+                f"Session '{session_id}' moves to VM '{move.vm}', not to '{guest.name}'",
+                hint=f"vmm session show {session_id}",
+                details={"session": session_id, "vm": move.vm},
+            )
+        definition = context.site.ua(session.ua)
+        with context.store.reading() as tx:
+            newest = generations.get(tx, user=session.user, ua=session.ua)
+        bring_in(context, guest, session=session, generation=newest, definition=definition)
+        if definition.command:
+            ua.start(guest, definition=definition, version=session.version)
     return {"changed": True, "deployed": newest.number}
 
 
@@ -132,18 +141,12 @@ def restart(context: Context, guest: Guest, session_id: str, *, check: bool = Fa
     Raises:
         TaskFailed, Timeout, GuestUnreachable: the UA does not run; the session keeps saying so.
     """
-    session = _on(context, guest, session_id)
-    if session.state is not SessionState.ACTIVE or not session.reason or check:
-        return {"changed": bool(check and session.reason)}
-    definition = context.site.ua(session.ua)
-    user_volume.mount(context, guest, session.id)
-    if definition.command:
-        ua.start(guest, definition=definition, version=session.version)
-    with context.store.transaction() as tx:
-        now = context.clock.now()
-        with session_change(tx, context, session_id, action="session.restart", now=now) as result:
-            sessions.set_reason(tx, session_id=session_id, reason="")
-            result |= {"status": "ok"}
+    with vm_lock.held(context, guest.name):
+        session = _on(context, guest, session_id)
+        if session.state is not SessionState.ACTIVE or not session.reason or check:
+            return {"changed": bool(check and session.reason)}
+        _start_again(context, guest, session)
+        _say_of(context, session_id, reason="", action="session.restart")
     return {"changed": True}
 
 
@@ -163,12 +166,12 @@ def capture(
     definition = context.site.ua(session.ua)
     if check and not changed_only:
         return {"changed": True, "actions": list(user_image.plan_capture(guest, ua=definition).actions)}
-    if not check:
-        user_volume.mount(context, guest, session.id)
-        user_image_hooks.run_hooks(guest, ua=definition, names=("dump",))
-    captured = capture_from(
-        context, guest, session=session, definition=definition, changed_only=changed_only, check=check
-    )
+    with nullcontext() if check else user_volume.undisturbed(context, guest, session.id):
+        if not check:
+            user_image_hooks.run_hooks(guest, ua=definition, names=("dump",))
+        captured = capture_from(
+            context, guest, session=session, definition=definition, changed_only=changed_only, check=check
+        )
     if changed_only:
         return {"changed": bool(captured), "captured": {session_id: captured} if captured else {}}
     return {"changed": True, **captured}
@@ -184,38 +187,83 @@ def restore(
     Raises:
         NotFound: there is no such generation.
         Conflict: ``orphan`` was written by another data version, or the session has no volume.
+        NotPermitted: the site lists its operators, and this is none of them.
     """
-    session = _on(context, guest, session_id)
-    if session.state is not SessionState.ACTIVE:
-        raise _wrong_state(session, wanted="active")
-    definition = context.site.ua(session.ua)
-    if orphan:
-        volume_upkeep.require_aside(context, orphan, session=session, definition=definition)
-        deployed: dict[str, Any] = {"deployed": 0, "orphan": orphan}
-    else:
-        with context.store.reading() as tx:
-            wanted = generations.get(tx, user=session.user, ua=session.ua, number=number or None)
-        deployed = {"deployed": wanted.number}
-    if check:
-        return {"changed": True, **deployed}
-    user_volume.mount(context, guest, session.id)
-    if definition.command:
-        ua.stop(guest, ua=definition.id)
-    if orphan:
-        user_volume.swap(context, guest, session=session, name=orphan)
-    else:
-        deploy_into(context, guest, session=session, generation=wanted, definition=definition)
-    if definition.command:
-        ua.start(guest, definition=definition, version=session.version)
+    require_operator(context.identity, doing=f"deploy a user image for session '{session_id}'")
+    with vm_lock.held(context, guest.name):
+        session = _on(context, guest, session_id)
+        if session.state is not SessionState.ACTIVE:
+            raise _wrong_state(session, wanted="active")
+        replace, deployed = _replacement(context, guest, session, number=number, orphan=orphan)
+        if check:
+            return {"changed": True, **deployed}
+        user_volume.mount(context, guest, session.id)
+        try:
+            replace(once_read=partial(_stop_for_restore, context, guest, session))
+        except VmmError:
+            with suppress(VmmError):  # on the data of before; where that fails, the session's reason says so
+                _go_on(context, guest, session)
+            raise
+        _go_on(context, guest, session)
     return {"changed": True, **deployed}
 
 
-def _stop_for_capture(context: Context, guest: Guest, session: Session, definition: UaDefinition) -> None:
-    user_volume.mount(context, guest, session.id)
+def _replacement(
+    context: Context, guest: Guest, session: Session, *, number: int, orphan: str
+) -> tuple[Callable[..., None], dict[str, Any]]:
+    """What puts the wanted data in place of the present ones, and what the result says of them."""
+    definition = context.site.ua(session.ua)
+    if orphan:
+        volume_upkeep.require_aside(context, orphan, session=session, definition=definition)
+        swap = partial(user_volume.swap, context, guest, session=session, name=orphan)
+        return swap, {"deployed": 0, "orphan": orphan}
+    with context.store.reading() as tx:
+        wanted = generations.get(tx, user=session.user, ua=session.ua, number=number or None)
+    deploy = partial(deploy_into, context, guest, session=session, generation=wanted, definition=definition)
+    return deploy, {"deployed": wanted.number}
+
+
+def _stop_for_restore(context: Context, guest: Guest, session: Session) -> None:
+    """Noted first: should this run be killed, reconciling mounts the volume and starts the UA again."""
+    serves = bool(context.site.ua(session.ua).command)
+    if serves or user_volume.is_open(context, session.id, vm=guest.name):
+        _say_of(context, session.id, reason=_REPLACING, action="session.replace")
+    if serves:
+        ua.stop(guest, ua=session.ua)
+
+
+def _go_on(context: Context, guest: Guest, session: Session) -> None:
+    if find(context, session.id).reason == _REPLACING:
+        _start_again(context, guest, session)
+        _say_of(context, session.id, reason="", action="session.go_on")
+
+
+def _start_again(context: Context, guest: Guest, session: Session) -> None:
+    user_volume.mount(context, guest, session.id)  # first: the UA would write beside it
+    definition = context.site.ua(session.ua)
+    if definition.command:
+        ua.start(guest, definition=definition, version=session.version)
+
+
+def _say_of(context: Context, session_id: str, *, reason: str, action: str) -> None:
+    """Set the reason for which an active session cannot be used, or take it away."""
+    with context.store.transaction() as tx:
+        now = context.clock.now()
+        with session_change(tx, context, session_id, action=action, now=now) as result:
+            sessions.set_reason(tx, session_id=session_id, reason=reason)
+            result |= {"status": "ok"}
+
+
+def _stop_for_capture(context: Context, guest: Guest, definition: UaDefinition) -> None:
     if not user_image_hooks.run_hooks(guest, ua=definition, names=("dump", "stop")):
         context.progress(f"UA '{definition.id}' does not run any more: its hooks are passed over")
     if definition.command:
         ua.stop(guest, ua=definition.id)
+
+
+def _keep_volume(context: Context, guest: Guest, session: Session, captured: dict[str, Any]) -> None:
+    if generation := captured["generation"]:  # and not kept aside
+        user_volume.keep(context, guest, session=session, number=generation["number"])
 
 
 def _on(context: Context, guest: Guest, session_id: str) -> Session:

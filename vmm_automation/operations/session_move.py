@@ -8,8 +8,6 @@ and its forward gone, so nothing is lost between the two; Watchers and the suspe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
 from typing import Any
 
 from vmm_automation.adapters import endpoint as endpoints
@@ -19,34 +17,25 @@ from vmm_automation.model.pool import Warmth
 from vmm_automation.model.session import Session, SessionState
 from vmm_automation.model.terminal import TerminalProfile
 from vmm_automation.model.times import to_text
-from vmm_automation.model.vm import VmCondition
-from vmm_automation.operations import clean_snapshot, forwards
+from vmm_automation.operations import clean_snapshot, forwards, seat_lookup
 from vmm_automation.operations.context import Context
 from vmm_automation.operations.entries import session_change
 from vmm_automation.operations.identity import require_operator
 from vmm_automation.operations.ownership import run_token
 from vmm_automation.operations.reconcile import reconcile_session, require_guest
 from vmm_automation.operations.session_abandon import find
+from vmm_automation.operations.session_move_selection import Wish, select_for_move
 from vmm_automation.operations.session_move_undo import settle
 from vmm_automation.operations.session_move_undo import undo as take_back
-from vmm_automation.operations.vm_facts import facts
 from vmm_automation.selection.outcome import Selection
-from vmm_automation.selection.select import select_vm
-from vmm_automation.site import Placement
 from vmm_automation.state import moves, sessions, vms
 from vmm_automation.state.moves import Move
+from vmm_automation.state.store import Tx
 from vmm_automation.trace import point
 
+__all__ = ["Wish", "begin", "require_move", "switch", "undo"]
+
 _STEPS = ("capture", "deploy", "switch")
-
-
-@dataclass(frozen=True)
-class Wish:
-    """Where a session is to go: to a terminal, on ``vm`` only if one is named, not on VMs in ``avoid``."""
-
-    terminal: str | dict[str, Any]
-    vm: str = ""
-    avoid: Sequence[str] = field(default_factory=tuple)
 
 
 def begin(context: Context, session_id: str, wish: Wish, *, check: bool = False) -> dict[str, Any]:
@@ -63,7 +52,7 @@ def begin(context: Context, session_id: str, wish: Wish, *, check: bool = False)
     require_operator(context.identity, doing=f"move session '{check_name('session', session_id)}'")
     session = _usable(context, session_id, check=check)
     terminal = context.site.terminal(wish.terminal)
-    selection = _select(context, session, terminal, wish)
+    selection = select_for_move(context, session, terminal, wish)
     fitting = [choice.vm for choice in selection.ranked]
     stays = session.vm in fitting
     told = {"from": session.vm, "selection": selection.to_document(), "steps": []}
@@ -156,25 +145,6 @@ def _usable(context: Context, session_id: str, *, check: bool) -> Session:
     )
 
 
-def _select(context: Context, session: Session, terminal: TerminalProfile, wish: Wish) -> Selection:
-    """Over all VMs, where the session's own counts as free for it."""
-    known = facts(context)
-    own = [
-        replace(fact, condition=VmCondition.CLEAN, session=None) if fact.vm.name == session.vm else fact
-        for fact in known
-    ]
-    return select_vm(
-        ua=context.site.ua(session.ua),
-        terminal=terminal,
-        facts=own,
-        version=session.version,  # data goes back and forth between VMs only within one version
-        wanted_vm=wish.vm or None,
-        avoid=wish.avoid,
-        last_vm=session.vm,
-        pack=context.site.policies.placement is Placement.PACK,
-    )
-
-
 def _is_as_wished(session: Session, terminal: TerminalProfile) -> bool:
     asked = session.explanation.get("asked", {}).get("terminal")
     return session.terminal == terminal.name and asked == terminal.to_document()
@@ -188,7 +158,7 @@ def _explained(context: Context, session: Session, selection: Selection, *, to: 
         "terminal": session.terminal,
         "at": to_text(context.clock.now()),
     }
-    return {**selection.to_document(), "moved": moved}
+    return {**seat_lookup.explanation(context, selection, chosen=to), "moved": moved}
 
 
 def _stay(
@@ -198,6 +168,7 @@ def _stay(
     with context.store.transaction() as tx:
         now = context.clock.now()
         with session_change(tx, context, session.id, action="session.move", now=now) as result:
+            _require_where_it_was(tx, session)
             if not moves.stay(tx, session_id=session.id, terminal=terminal.name, explanation=explanation):
                 raise _changed_meanwhile(session)
             result |= {"vm": session.vm, "from": session.vm, "terminal": terminal.name}
@@ -240,6 +211,7 @@ def _hold(
     with context.store.transaction() as tx:
         now = context.clock.now()
         with session_change(tx, context, session.id, action="session.move_begin", now=now) as result:
+            _require_where_it_was(tx, session)
             move = moves.hold(
                 tx, session_id=session.id, vm=vm, terminal=terminal, explanation=explanation, now=now
             )
@@ -262,6 +234,12 @@ def _undone_meanwhile(session_id: str) -> Conflict:
         hint=f"vmm session show {session_id}",
         details={"session": session_id},
     )
+
+
+def _require_where_it_was(tx: Tx, session: Session) -> None:
+    """Each move gives a session a newer fence."""
+    if sessions.get(tx, session_id=session.id).fence != session.fence:
+        raise _changed_meanwhile(session)
 
 
 def _changed_meanwhile(session: Session) -> Conflict:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from vmm_automation.errors import Conflict
+from vmm_automation.model.names import check_name
 from vmm_automation.model.session import SessionState
 from vmm_automation.operations import forwards
 from vmm_automation.operations.context import Context
 from vmm_automation.operations.entries import session_change
 from vmm_automation.operations.ownership import is_given_up
-from vmm_automation.operations.session_abandon import find
 from vmm_automation.state import moves, sessions
 from vmm_automation.trace import point
 
@@ -53,18 +52,11 @@ def settle(context: Context, session_id: str, *, check: bool = False) -> None:
     Raises:
         Conflict: another run moves it.
     """
-    session = find(context, session_id)
-    with context.store.reading() as tx:
-        move = moves.get(tx, session_id=session_id)
-    if move is None:
-        return
+    check_name("session", session_id)
     deadline_s = context.site.policies.claim_deadline_s
-    now = context.clock.now()
-    if not is_given_up(session.owner, since=session.changed_at, now=now, deadline_s=deadline_s):
-        raise Conflict(
-            f"Session '{session_id}' is being moved to VM '{move.vm}' by another run",
-            hint=f"vmm session show {session_id}",
-            details={"session": session_id, "vm": move.vm, "owner": session.owner},
-        )
+    with context.store.reading() as tx:
+        session, now = sessions.get(tx, session_id=session_id), context.clock.now()
+        if not is_given_up(session.owner, since=session.changed_at, now=now, deadline_s=deadline_s):
+            moves.require_none(tx, session)
     if not check:
         undo(context, session_id, reason="the run that moved it was cut off")

@@ -58,6 +58,11 @@ _RULES = (
         " WHERE state <> 'starting' ORDER BY session",
     ),
     (
+        "VM '{vm}' counts as clean while it is worked on by {reserved}",
+        "SELECT vm, reserved FROM pool_members JOIN vm_conditions USING (vm)"
+        " WHERE reserved <> '' AND condition = 'clean' ORDER BY vm",
+    ),
+    (
         "generation {number} of user '{user_name}', UA '{ua}' has an older fence than the one before it",
         "SELECT number, user_name, ua FROM generations AS mine WHERE fence < (SELECT MAX(fence)"
         " FROM generations AS older WHERE older.user_name = mine.user_name AND older.ua = mine.ua"

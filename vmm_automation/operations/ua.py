@@ -21,6 +21,7 @@ from vmm_automation.errors import Conflict, DiskFull, NotFound
 from vmm_automation.model.names import check_name
 from vmm_automation.model.ua import UaDefinition, UaVersion
 from vmm_automation.operations import ua_scripts
+from vmm_automation.operations.ua_packages import as_it_would_be
 from vmm_automation.operations.ua_plans import plan_activate, plan_deactivate, plan_install, plan_remove
 from vmm_automation.operations.ua_reports import (
     GuestStatus,
@@ -92,6 +93,10 @@ def _install(
 ) -> dict[str, Any]:
     actions = plan_install(seen, definition=definition, version=version, bundle=bundle, activate=activate)
     previous = seen.ua(definition.id).active
+    if check:
+        actions = as_it_would_be(
+            guest, actions, definition=definition, version=version.version, bundle=bundle
+        )
     if check or not actions:
         return _result(definition.id, version.version, actions, check=check, previous=previous)
     if "deliver" in actions:
@@ -122,7 +127,7 @@ def update(
     if not seen.ua(definition.id).active:
         raise NotFound(
             f"Cannot update UA '{definition.id}' on VM '{guest.name}': no version of it is active there",
-            hint=f"vmm ua install {definition.id} {guest.name}",
+            hint=f"vmm ua install {definition.id} --vm {guest.name}",
             details={"host": guest.name, "ua": definition.id},
         )
     return _install(
@@ -144,6 +149,7 @@ def activate(
         there = read_status(guest).ua(definition.id)
         _require_delivered(guest, there, definition=definition, version=version)
         planned = plan_activate(there, version=version, probe=probe and definition.probe is not None)
+        planned = as_it_would_be(guest, planned, definition=definition, version=version)
         return _result(definition.id, version, planned, check=True, previous=there.active)
     tried = definition.probe if probe else None
     script = ua_scripts.switch_script(definition.id, version=version, probe=tried, **_waiting(definition))
@@ -185,7 +191,7 @@ def remove(guest: Guest, *, ua: str, version: str | None = None, check: bool = F
         return _result(ua, version, actions, check=check, previous=there.active)
     script = ua_scripts.remove_script(ua, versions=versions)
     done = _run(guest, script, ua=ua, version=version or "", action="remove")
-    return _result(ua, version, done or actions, check=False, previous=there.active)
+    return _result(ua, version, done, check=False, previous=there.active)
 
 
 def start(guest: Guest, *, definition: UaDefinition, version: str, check: bool = False) -> dict[str, Any]:
@@ -241,7 +247,7 @@ def _require_space(guest: Guest, seen: GuestStatus, *, bundle: Bundle, what: str
         raise DiskFull(
             f"Cannot deliver {what} to VM '{guest.name}': it needs {needed >> 20} MiB free "
             f"on the guest's disk and there are {seen.free_bytes >> 20} MiB",
-            hint=f"vmm ua list {guest.name}",
+            hint=f"vmm ua status --vm {guest.name}",
             details={"host": guest.name, "step": "deliver", "needed": needed, "free": seen.free_bytes},
         )
 
@@ -250,7 +256,7 @@ def _require_delivered(guest: Guest, there: UaOnGuest, *, definition: UaDefiniti
     if version not in there.versions:
         raise NotFound(
             f"UA '{definition.id}' {version} is not delivered to VM '{guest.name}'",
-            hint=f"vmm ua install {definition.id} {guest.name}",
+            hint=f"vmm ua install {definition.id} --vm {guest.name}",
             details={"host": guest.name, "ua": definition.id, "version": version},
         )
 

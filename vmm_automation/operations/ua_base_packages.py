@@ -8,6 +8,7 @@ from pathlib import Path
 from vmm_automation.errors import TaskFailed
 from vmm_automation.model.names import check_name
 from vmm_automation.operations import ua_scripts
+from vmm_automation.places import make_directory
 from vmm_automation.ports import Guest
 
 
@@ -21,7 +22,7 @@ def base_package_status(guest: Guest, *, base_digest: str, directory: Path) -> P
     kept = directory / f"dpkg-status-{check_name('base image', base_digest)}"
     if kept.is_file():
         return kept
-    directory.mkdir(parents=True, exist_ok=True)
+    make_directory(directory)
     script = f"cat {ua_scripts.BASE_STATUS} 2>/dev/null || cat {ua_scripts.DPKG_STATUS}"
     result = guest.run(script)
     if result.status != 0 or "Package: dpkg\n" not in result.stdout:

@@ -9,7 +9,8 @@ from typing import Any
 from vmm_automation.adapters.artifact_files import archive_path, is_remote
 from vmm_automation.adapters.cached_files import sha256_of
 from vmm_automation.adapters.kinds import kind_of
-from vmm_automation.errors import VmmError
+from vmm_automation.adapters.kinds.role import role_directory
+from vmm_automation.errors import ArtifactInvalid, VmmError
 from vmm_automation.model.ua import Artifact, DeploymentState, UaDefinition
 from vmm_automation.operations.context import Context
 from vmm_automation.operations.ua_offer import offer, offered_ua
@@ -19,7 +20,7 @@ from vmm_automation.state import ledger
 
 
 def validated(context: Context, ua: str = "") -> dict[str, Any]:
-    """Check one UA definition or all: the files, and the archives that they name by path.
+    """Check one UA definition or all: the files, the archives that they name by path, and their roles.
 
     Raises:
         SiteInvalid: ``details['errors']`` has every error with its place.
@@ -29,7 +30,7 @@ def validated(context: Context, ua: str = "") -> dict[str, Any]:
     errors = site.ua_errors(ua)
     sound = {name: each for name, each in site.valid_uas().items() if ua in ("", name)}
     for definition in sound.values():
-        errors += _archive_errors(context, definition)
+        errors += [*_archive_errors(context, definition), *_role_errors(context, definition)]
     if errors:
         what = f"UA '{ua}'" if ua else f"The catalogue of site '{site.name}'"
         hint = f"$EDITOR {site.directory / 'uas'}{f'/{ua}.yml' if ua else ''}"
@@ -56,6 +57,16 @@ def _archive_errors(context: Context, definition: UaDefinition) -> Iterator[str]
             if wrong:
                 path = ("versions", version.version, "artifacts", number)
                 yield located(f"uas/{definition.id}.yml", path, wrong)
+
+
+def _role_errors(context: Context, definition: UaDefinition) -> Iterator[str]:
+    for version in definition.versions:
+        if kind_of(version.kind).by_role:
+            try:
+                role_directory(version, definition_dir=context.site.directory / "uas")
+            except ArtifactInvalid as absent:
+                path = ("versions", version.version, "role")
+                yield located(f"uas/{definition.id}.yml", path, absent.message)
 
 
 def _wrong_archive(context: Context, artifact: Artifact) -> str:

@@ -43,6 +43,7 @@ def compared(rows: Sequence[Deployment], there: UaOnGuest) -> list[VersionCompar
 def repairs(versions: Sequence[VersionCompared]) -> list[tuple[str, str]]:
     """What mends the differences, in order, as (verb, version): ``activate`` and ``deliver`` bring what is
     missing, ``deactivate`` takes back what nobody asked for, ``record`` takes into the ledger what is there.
+    What is active though it was said to have failed is activated: its probe decides.
     """
     drifted = [each for each in versions if each.drift]
     wanted = [each.version for each in versions if each.ledger is DeploymentState.ACTIVE]
@@ -51,10 +52,14 @@ def repairs(versions: Sequence[VersionCompared]) -> list[tuple[str, str]]:
         moved = any(each.guest == "active" or each.version in wanted for each in drifted)
         plan += [("activate", version) for version in wanted if moved]
     else:
-        plan += [("deactivate", each.version) for each in drifted if each.guest == "active"]
+        plan += [(_instead(each), each.version) for each in drifted if each.guest == "active"]
     plan += [("deliver", each.version) for each in drifted if each.ledger in _STANDING and each.guest]
     unknown = (None, DeploymentState.REMOVED)
     return plan + [("record", each.version) for each in drifted if each.ledger in unknown and each.guest]
+
+
+def _instead(found: VersionCompared) -> str:
+    return "activate" if found.ledger is DeploymentState.FAILED else "deactivate"
 
 
 def _drift(row: Deployment | None, there: UaOnGuest, *, version: str, on_guest: str) -> str:

@@ -1,4 +1,7 @@
-"""The steps of a UA's life on a VM one by one: delivered, activated, deactivated, back to what was before."""
+"""The steps of a UA's life on a VM one by one: delivered, activated, deactivated, back to what was before.
+
+All of it is an operator's (NotPermitted).
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from vmm_automation.model.ua import UaDefinition
 from vmm_automation.operations import ua, ua_notes
 from vmm_automation.operations.context import Context
 from vmm_automation.operations.deployment import bundle_for, per_vm, require_unused
+from vmm_automation.operations.identity import require_operator
 from vmm_automation.operations.ua_offer import offered_ua
 from vmm_automation.operations.ua_role import with_role
 from vmm_automation.ports import Guest
@@ -26,6 +30,7 @@ def delivered(
         Conflict: the version was withdrawn; or it is the active one, with other content, and a session uses
             it.
     """
+    require_operator(context.identity, doing=f"deliver UA '{ua_id}'")
     definition = offered_ua(context, ua_id)
     wanted = definition.version(version) if again else definition.offered(version or None)
     bundle = bundle_for(context, definition, wanted, guest=guest)
@@ -56,6 +61,7 @@ def activated(
         NotFound: it is not delivered there.
         Conflict: a session uses the UA there, or the version was withdrawn.
     """
+    require_operator(context.identity, doing=f"activate UA '{ua_id}'")
     definition = offered_ua(context, ua_id)
     wanted = version or definition.offered().version
     _require_offered(definition, wanted)
@@ -68,6 +74,7 @@ def deactivated(context: Context, guest: Guest, *, ua_id: str, check: bool = Fal
     Raises:
         Conflict: a session uses the UA there.
     """
+    require_operator(context.identity, doing=f"deactivate UA '{ua_id}'")
     require_unused(context, guest, ua_id=ua_id, verb="deactivate")
     done = ua.deactivate(guest, ua=ua_id, check=check)
     if not check:
@@ -82,6 +89,7 @@ def rolled_back(context: Context, guest: Guest, *, ua_id: str, check: bool = Fal
         NotFound: no other version was active there before, or it is not delivered any more.
         Conflict: a session uses the UA there, or that version was withdrawn.
     """
+    require_operator(context.identity, doing=f"roll back UA '{ua_id}'")
     with context.store.reading() as tx:
         target = ledger.way_back(tx, vm=guest.name, ua=ua_id)
         now_active = ledger.active_versions(tx).get(guest.name, {}).get(ua_id, "")

@@ -15,14 +15,23 @@ from vmm_automation.ports import Guest
 from vmm_automation.state import ledger
 from vmm_automation.state.store import Tx
 
+#: where a failure says that it came before the guest's script had changed anything
+_BEFORE = (None, "begin", "deliver")
+
 
 def failed(context: Context, guest: Guest, *, ua_id: str, version: str, failure: VmmError) -> None:
-    """A delivery or an activation did not succeed; what a probe made the VM return to is active."""
+    """A delivery or an activation did not succeed; what a probe made the VM return to is active.
+
+    What is active by the ledger stays so where the failure came before anything was done in the guest, as
+    when that could not be reached.
+    """
     returned = str(failure.details.get("returned", ""))
+    begun = failure.details.get("step") not in _BEFORE
     with _noting(context, guest, ua_id, "ua.fail") as (tx, now, result):
         result |= {"version": version, "status": "failed", "returned": returned or None}
-        if returned == version:
-            return  # an older delivery of the same version is active, as the ledger says
+        untouched = not begun and ledger.active_versions(tx).get(guest.name, {}).get(ua_id) == version
+        if returned == version or untouched:  # an older delivery of the same version is active
+            return
         ledger.record(
             tx,
             vm=guest.name,

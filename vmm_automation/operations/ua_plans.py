@@ -36,8 +36,10 @@ def plan_install(
 def plan_remove(seen: GuestStatus, *, ua: str, versions: list[str]) -> list[str]:
     """What a removal has to do, in order: pure."""
     there = seen.ua(ua)
-    actions = ["remove_unit"] if there.active in versions and there.unit_sha256 else []
-    actions += [f"remove {version}" for version in versions if version in there.versions]
+    actions: list[str] = []
+    for version in versions:
+        actions += ["remove_unit"] if version == there.active and there.unit_sha256 else []
+        actions += [f"remove {version}"] if version in there.versions else []
     if there.unfinished:
         actions.append("remove_unfinished")
     if seen.orphans(without=[(ua, version) for version in versions]):

@@ -126,6 +126,11 @@ def changes(stdout: str) -> list[str]:
     return [words[0] for kind, words in _lines(stdout) if kind == "did"]
 
 
+def says(stdout: str, word: str) -> bool:
+    """Whether a script printed a line of this kind."""
+    return any(kind == word for kind, _words in _lines(stdout))
+
+
 def active_before(stdout: str) -> str:
     """The version that was active when a script began, where it says so."""
     return next((words[0] for kind, words in _lines(stdout) if kind == "was"), "")
@@ -168,7 +173,7 @@ def raise_failure(result: GuestResult, *, vm: str, ua: str, action: str, version
         raise _REFUSALS[reasons[-1]](begin, vm, details)
     raise TaskFailed(
         f"{begin}: step '{details['step']}' failed: {telling_line(tail)}{_return_told(details)}",
-        hint=f"vmm ua list {vm}",
+        hint=f"vmm ua status --vm {vm}",
         details=details,
     )
 
@@ -198,13 +203,13 @@ def _refusal(error: type[VmmError], why: str, hint: str) -> Callable[[str, str, 
 _REFUSALS = {
     "running": _refusal(Conflict, "its service runs", "vmm session list"),
     "busy": _refusal(Conflict, "another delivery is under way there", "try again when it has ended"),
-    "absent": _refusal(NotFound, "that version is not delivered there", "vmm ua install {ua} {vm}"),
+    "absent": _refusal(NotFound, "that version is not delivered there", "vmm ua install {ua} --vm {vm}"),
     "toolonly": _refusal(
         Conflict, "it has no command, so there is nothing to start", "set 'command' in its definition"
     ),
     "altered": _refusal(ArtifactInvalid, "the bundle arrived altered", "run it again"),
     "probe": _refusal(TaskFailed, "its probe did not hold: {said}", "vmm ua status {ua} --vm {vm}"),
-    "ended": _refusal(TaskFailed, "it ended before it listened: {said}", "vmm ua list {vm}"),
+    "ended": _refusal(TaskFailed, "it ended before it listened: {said}", "vmm ua status --vm {vm}"),
     "deadline": _refusal(
         Timeout, "it did not listen before its deadline: {said}", "raise 'start_deadline_s'"
     ),

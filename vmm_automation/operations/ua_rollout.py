@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, replace
-from datetime import timedelta
 from typing import Any
 
 from vmm_automation.errors import Conflict, Partial, VmmError, error_from_document
-from vmm_automation.operations import deployment
+from vmm_automation.operations import deployment, ua_drain, vm_lock
 from vmm_automation.operations.actor import os_user
 from vmm_automation.operations.context import Context
+from vmm_automation.operations.identity import require_operator
 from vmm_automation.operations.ownership import run_token
 from vmm_automation.operations.ua_rollout_control import held, require_rollout, rollout_change, terms_of
 from vmm_automation.operations.ua_rollout_plan import Terms, batch_sizes, is_in_the_way, plan_rollout
@@ -23,8 +24,6 @@ from vmm_automation.ports import Guest
 from vmm_automation.state import holds, ledger, rollouts, sessions
 from vmm_automation.state.rollouts import Outcome
 
-#: how often a session that is awaited is asked after, in seconds
-_POLL_S = 2.0
 _PAUSED = "paused by "
 
 
@@ -34,6 +33,7 @@ def opened(
     *,
     ua_id: str,
     terms: Terms,
+    pool: str = "",
     limit: str = "",
     run: str = "",
     check: bool = False,
@@ -46,10 +46,12 @@ def opened(
     Raises:
         UsageError: the batches are no numbers of VMs.
         LockHeld: another run rolls it out, or it is paused; ``details['holder']`` says who.
+        NotPermitted: the site lists its operators, and this is none of them.
     """
+    require_operator(context.identity, doing=f"roll out UA '{ua_id}'")
     batch_sizes(1, terms.batch)
     document = deployment.prepared(
-        context, names, ua_id=ua_id, version=terms.version, limit=limit, order=terms.order
+        context, names, ua_id=ua_id, version=terms.version, pool=pool, limit=limit, order=terms.order
     )
     terms = replace(terms, version=document["version"])
     owner = run or run_token()
@@ -105,27 +107,32 @@ def on_vm(
     A session is waited for as long as the terms say, and until the VM is done no other is given it. Where
     they say nothing at all, only a pause counts, and a failure is raised.
     """
+    require_operator(context.identity, doing=f"roll out UA '{ua_id}'")
     began = time.monotonic()
     done: dict[str, Any] = {"changed": False, "vms": {guest.name: {"ua": ua_id, "actions": []}}}
     if not (check or terms.plain):
-        _hold(context, guest.name, ua_id=ua_id, terms=terms)
+        ua_drain.hold(context, guest.name, reason=_held_for(ua_id), drain_s=terms.drain_s)
     against = _obstacle(context, guest.name, ua_id=ua_id, terms=terms, check=check)
-    if against:
-        outcome = Outcome(guest.name, "skipped", reason=against)
-    elif terms.plain:
-        return act()
-    else:
-        reason, error = "", None
-        try:
-            done = act()
-        except VmmError as failure:
-            reason, error = failure.message, failure.to_document()
-        took = round((time.monotonic() - began) * 1000)
-        outcome = Outcome(guest.name, "failed" if error else "done", took, reason, error)
+    # not while a session is waited for: to end, it needs the VM for itself
+    with nullcontext() if check or against else vm_lock.held(context, guest.name):
+        if not (check or against):
+            against = _obstacle(context, guest.name, ua_id=ua_id, terms=terms, wait=False)
+        if against:
+            outcome = Outcome(guest.name, "skipped", reason=against)
+        elif terms.plain:
+            return act()
+        else:
+            reason, error = "", None
+            try:
+                done = act()
+            except VmmError as failure:
+                reason, error = failure.message, failure.to_document()
+            took = round((time.monotonic() - began) * 1000)
+            outcome = Outcome(guest.name, "failed" if error else "done", took, reason, error)
     if not check:
         with context.store.transaction() as tx:
             rollouts.note(tx, outcome, ua=ua_id)
-            holds.release(tx, vm=guest.name)
+            holds.release(tx, vm=guest.name, reason=_held_for(ua_id))
     elif outcome.error:
         raise error_from_document(outcome.error)
     done["vms"][guest.name] |= outcome.to_document()
@@ -190,16 +197,14 @@ def _judge(ua_id: str, outcomes: Sequence[Outcome]) -> None:
         )
 
 
-def _hold(context: Context, vm: str, *, ua_id: str, terms: Terms) -> None:
-    """Who waits for a VM's session to end is the next one there, unless it takes too long."""
-    longest = timedelta(seconds=terms.drain_s + context.site.policies.claim_deadline_s)
-    with context.store.transaction() as tx:
-        until = context.clock.now() + longest
-        holds.hold(tx, vm=vm, reason=f"UA '{ua_id}' is rolled out to it", until=until)
+def _held_for(ua_id: str) -> str:
+    return f"UA '{ua_id}' is rolled out to it"
 
 
-def _obstacle(context: Context, vm: str, *, ua_id: str, terms: Terms, check: bool) -> str:
-    """Why a VM is passed over, empty if it is not; returns once that is certain."""
+def _obstacle(
+    context: Context, vm: str, *, ua_id: str, terms: Terms, check: bool = False, wait: bool = True
+) -> str:
+    """Why a VM is passed over, empty if it is not; returns once that is certain, or at once."""
     began = context.clock.now()
     while True:
         with context.store.reading() as tx:
@@ -212,11 +217,11 @@ def _obstacle(context: Context, vm: str, *, ua_id: str, terms: Terms, check: boo
             return f"stopped: failed on {', '.join(failed)}"
         if live is None:
             return ""
-        if check or (context.clock.now() - began).total_seconds() >= terms.drain_s:
+        if check or not wait or (context.clock.now() - began).total_seconds() >= terms.drain_s:
             late = f", which did not end within {terms.drain_s} s" if terms.drain_s and not check else ""
             held_up = is_in_the_way(live, ua_id=ua_id, force=terms.force)
             return f"busy: session '{live.id}'{late}" if held_up else ""
-        context.clock.sleep(_POLL_S)
+        context.clock.sleep(ua_drain.POLL_S)
 
 
 def _planned(context: Context, targets: Sequence[str], *, ua_id: str, terms: Terms) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from vmm_automation.adapters.ua_unit import GUEST_ROOT, fill_placeholders, unit_name
 from vmm_automation.model.ua import Probe
@@ -51,6 +51,22 @@ def switch_script(
     """Makes a delivered version the active one; a running service is started again with it."""
     values = {"version": version, **_waiting(ports, deadline_s), **_proving(ua, probe)}
     return _script(ua, values, SERVICE, PROBE, ua_shell.ACTIVATE, ua_shell.SWITCH)
+
+
+def packages_script(ua: str, *, version: str, would_install: str, notes: Mapping[str, str]) -> str:
+    """Says whether an activation would bring packages; ``notes``: of a version that is not there yet."""
+    home = f"{GUEST_ROOT}/{ua}"
+    named = {"root": GUEST_ROOT, "home": home, "target": f"{home}/{version}"}
+    written = "".join(f"printf %s {shlex.quote(text)} >$target/{name}\n" for name, text in notes.items())
+    return (
+        "".join(f"{name}={shlex.quote(value)}\n" for name, value in named.items())
+        + ua_shell.PRELUDE
+        + ua_shell.ACTIVATE
+        + would_install
+        + ua_shell.ASK
+        + ("target=$scratch\n" + written if notes else "")
+        + "if would_install; then say would install_packages; fi\n"
+    )
 
 
 def deactivate_script(ua: str) -> str:

@@ -30,8 +30,8 @@ refuse() { say refused "$1"; exit 75; }
 # The first line of file $1; nothing where it is not there.
 line_of() { line=; [ ! -f "$1" ] || read -r line <"$1" || :; }
 
-# The version that is active.
-current_of() { line=$(readlink "$home/current" 2>/dev/null || :); }
+# The version that is active. Here and below: in an emulated guest, each program that is not started counts.
+current_of() { line=; [ ! -L "$home/current" ] || line=$(readlink "$home/current" 2>/dev/null || :); }
 
 # Packages that a delivery brought and that no version on this guest needs any more, one per line.
 orphans() {
@@ -52,8 +52,8 @@ deliver() {
     say step unpack
     staging=$home/.staging-$version
     kept=$home/.old-$version
-    rm -rf "$home"/.staging-*
-    for left in "$home"/.old-*; do
+    for left in "$home"/.staging-* "$home"/.old-*; do
+        [ -e "$left" ] || continue
         # What a probe may have to return to stays until it was decided.
         if [ "$left" != "$kept" ] || [ ! -e "$home/.probing" ]; then rm -rf "$left"; fi
     done
@@ -74,7 +74,7 @@ deliver() {
     [ ! -e "$target" ] || mv -T "$target" "$kept"
     mv -T "$staging" "$target"
     trap - EXIT
-    [ -e "$home/.probing" ] || rm -rf "$kept"
+    if [ -e "$kept" ] && [ ! -e "$home/.probing" ]; then rm -rf "$kept"; fi
     rm -rf /root/.vmm-incoming-"$ua"@*
     say did deliver
 }
@@ -114,7 +114,9 @@ activate() {
     # shellcheck source=/dev/null
     [ ! -f "$target/.vmm-install" ] || . "$target/.vmm-install"
     say step unit
-    if [ -f "$target/.vmm-unit" ] && ! cmp -s "$target/.vmm-unit" "$unit_file"; then
+    same=no
+    [ ! -f "$unit_file" ] || ! cmp -s "$target/.vmm-unit" "$unit_file" 2>/dev/null || same=yes
+    if [ -f "$target/.vmm-unit" ] && [ "$same" = no ]; then
         : >"$home/.reload"
         cp "$target/.vmm-unit" "$unit_file.new"
         mv -T "$unit_file.new" "$unit_file"
@@ -133,6 +135,13 @@ activate() {
         say did switch
     fi
 }
+"""
+
+ASK = """
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+installed=$scratch/installed
+list_packages >"$installed"
 """
 
 INSTALL = """
@@ -215,6 +224,10 @@ fi
 REMOVE = """
 current_of
 active=$line
+unfinished=
+for left in "$home"/.staging-* "$home"/.old-* "$home/.reload" "$home/.probing"; do
+    [ ! -e "$left" ] || unfinished=yes
+done
 for version in $versions; do
     if [ "$version" = "$active" ]; then
         ! running || refuse running
@@ -235,6 +248,7 @@ for version in $versions; do
 done
 [ ! -e "$home/.reload" ] || reload_units
 rm -rf "$home"/.staging-* "$home"/.old-* "$home/.current" "$home/.probing" /root/.vmm-incoming-"$ua"@*
+[ -z "$unfinished" ] || say did remove_unfinished
 say step packages
 gone=$(orphans)
 if [ -n "$gone" ]; then

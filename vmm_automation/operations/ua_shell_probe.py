@@ -130,7 +130,7 @@ go_back() {
 # After an activation: what was to be proven is, or the version before is active again.
 prove_or_start() {
     if [ ! -e "$home/.probing" ] || [ "$probe" = none ]; then
-        rm -f "$home/.probing"
+        [ ! -e "$home/.probing" ] || rm -f "$home/.probing"
         [ "$again" = no ] || start_service
         return 0
     fi

@@ -8,6 +8,7 @@ from vmm_automation.model.ua import Deployment, DeploymentState
 from vmm_automation.operations import ua, ua_notes
 from vmm_automation.operations.context import Context
 from vmm_automation.operations.deployment import active
+from vmm_automation.operations.identity import require_operator
 from vmm_automation.operations.ua_drift import VersionCompared, compared, repairs
 from vmm_automation.operations.ua_lifecycle import deactivated, delivered
 from vmm_automation.operations.ua_reports import GuestStatus
@@ -28,7 +29,10 @@ def told(
     Raises:
         NotFound: what is to be delivered again is not in the catalogue any more.
         Conflict: a session uses a UA that is to be mended.
+        NotPermitted: to be mended, where the site lists its operators and this is none of them.
     """
+    if repair:
+        require_operator(context.identity, doing=f"repair UAs on VM '{guest.name}'")
     seen = ua.read_status(guest)
     found = _compare(context, guest, seen, ua_id=ua_id)
     actions: list[str] = []

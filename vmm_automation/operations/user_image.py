@@ -10,22 +10,23 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
-from vmm_automation.errors import ArtifactInvalid, GuestUnreachable, TaskFailed
-from vmm_automation.images.archive import ArchivePolicy, read_archive, shown
+from vmm_automation.errors import TaskFailed
+from vmm_automation.images.archive import ArchivePolicy, shown
 from vmm_automation.images.borg import BorgStore, archive_name
-from vmm_automation.images.layers import below_home, declared, layer_of, outermost
+from vmm_automation.images.layers import below_home, declared, outermost
 from vmm_automation.images.manifest import verify
-from vmm_automation.model.image import FileEntry, Manifest
+from vmm_automation.model.image import Manifest
 from vmm_automation.model.times import to_text
 from vmm_automation.model.ua import Converter, UaDefinition
-from vmm_automation.operations.user_image_answers import answers, fail, succeeded
+from vmm_automation.operations.user_image_answers import fail, succeeded
+from vmm_automation.operations.user_image_fetch import Base, Fetched, Source, fetch
 from vmm_automation.operations.user_image_scripts import (
     SessionAccount,
     capture_script,
@@ -70,13 +71,15 @@ def capture(
     images: BorgStore | None,
     clock: Clock,
     unless: str = "",
+    base: Base | None = None,
     account: SessionAccount = _SESSION_ACCOUNT,
     policy: ArchivePolicy | None = None,
 ) -> tuple[Manifest, str]:
     """Put a user's data of one UA into the image store as the one after its parent; its archive's name.
 
     With ``unless`` (a root digest), the same content is not stored again: the name is then empty. Without
-    ``images`` nothing is stored at all.
+    ``images`` nothing is stored at all. With ``base``, the parent's archive, what the guest knows to be
+    unchanged since is taken from there.
 
     ``consistency`` of the manifest is ``stopped`` when no process of the account ran before and after
     and no file changed while it was read; ``frozen`` when all of them stood still meanwhile; else ``live``.
@@ -87,24 +90,25 @@ def capture(
         ArtifactInvalid: the tar holds what an image may not hold.
         DiskFull: no space is left below ``spool`` or in the store; nothing is recorded.
     """
-    policy = policy or ArchivePolicy(home=account.home)
+    source = Source(guest, ua, account, policy or ArchivePolicy(home=account.home))
     captured_at = to_text(clock.now())
+    archive = archive_name(user=origin.user, ua=ua.id, number=origin.parent + 1, session=origin.session)
+    tag = archive if images else ""
     with _spooled(spool) as tar:
-        consistency = _fetch_archive(guest, ua=ua, account=account, into=tar, policy=policy)
-        files = read_archive(tar, policy=policy, layer=partial(layer_of, declared(ua.user_data)))
-        manifest = _manifest(origin, ua, captured_at=captured_at, consistency=consistency, files=files)
+        got = fetch(source, into=tar, tag=tag, base=base if base and base.worthwhile else None)
+        manifest = _manifest(origin, ua, captured_at=captured_at, got=got)
         if manifest.root_digest == unless:
             return manifest, ""
-        number = manifest.generation
-        archive = archive_name(user=origin.user, ua=ua.id, number=number, session=origin.session)
         if images is not None:
+            if not got.complete():
+                tar.unlink()
+                got = fetch(source, into=tar, tag=tag)
+                manifest = _manifest(origin, ua, captured_at=captured_at, got=got)
             images.write(archive, tar=tar, manifest=manifest)
     return manifest, archive
 
 
-def _manifest(
-    origin: Origin, ua: UaDefinition, *, captured_at: str, consistency: str, files: tuple[FileEntry, ...]
-) -> Manifest:
+def _manifest(origin: Origin, ua: UaDefinition, *, captured_at: str, got: Fetched) -> Manifest:
     return Manifest(
         user=origin.user,
         ua=ua.id,
@@ -115,8 +119,8 @@ def _manifest(
         session=origin.session,
         fence=origin.fence,
         captured_at=captured_at,
-        consistency=consistency,
-        files=files,
+        consistency=got.consistency,
+        files=got.files,
     )
 
 
@@ -124,11 +128,8 @@ def _manifest(
 def _spooled(spool: Path) -> Iterator[Path]:
     """Where a tar lies on the controller between guest and store; gone afterwards, whatever happens."""
     spool.mkdir(mode=0o700, parents=True, exist_ok=True)
-    tar = spool / f"capture-{secrets.token_hex(8)}.tar"
-    try:
-        yield tar
-    finally:
-        tar.unlink(missing_ok=True)
+    with tempfile.TemporaryDirectory(prefix="capture-", dir=spool) as place:
+        yield Path(place) / "user.tar"
 
 
 def plan_capture(guest: Guest, *, ua: UaDefinition, account: SessionAccount = _SESSION_ACCOUNT) -> ImagePlan:
@@ -150,13 +151,15 @@ def deploy(
     ua: UaDefinition,
     session: str,
     converters: Sequence[Converter] = (),
+    archive: str = "",
     account: SessionAccount = _SESSION_ACCOUNT,
     policy: ArchivePolicy | None = None,
 ) -> None:
     """Put a generation into a guest's session home and prove that it is there; then convert it, if need be.
 
     Every path that the UA declares or the generation holds is replaced as a whole, and removed where the
-    generation does not have it. Killed at any point, it may be repeated.
+    generation does not have it. Killed at any point, it may be repeated. ``archive`` is its name in the
+    store, for the next capture.
 
     Raises:
         ArtifactInvalid: the tar is not what the manifest says; nothing was sent.
@@ -174,6 +177,7 @@ def deploy(
         entries=manifest.files,
         ua=ua,
         converters=converters,
+        tag=archive,
     )
     guest.put(tar, account.archive(operation))
     point("image.deploy.sent")
@@ -230,48 +234,6 @@ def _leftovers(result: GuestResult, *, account: SessionAccount) -> list[str]:
     """What the clean script printed, with diff's words for an additional path made a path."""
     only = re.compile(rf"^Only in ({re.escape(account.home)}[^:]*): ")
     return [only.sub(r"path \1/", line) for line in result.stdout.splitlines()]
-
-
-def _fetch_archive(
-    guest: Guest,
-    *,
-    ua: UaDefinition,
-    account: SessionAccount,
-    into: Path,
-    policy: ArchivePolicy,
-) -> str:
-    """Bring the tar to the controller, whole; returns its consistency. Nothing stays in the guest."""
-    operation = secrets.token_hex(8)
-    script = capture_script(account, operation=operation, ua=ua)
-    doing = f"capture the user data of UA '{ua.id}'"
-    made = answers(succeeded(guest, guest.run(script), doing=doing))
-    remote = account.archive(operation)
-    try:
-        limit = 2 * policy.max_bytes  # headers come on top of content
-        if int(made["size"]) > limit:
-            raise ArtifactInvalid(
-                f"User image of UA '{ua.id}' on VM '{guest.name}' refused: "
-                f"its tar has {made['size']} bytes, more than {limit}",
-                hint="exclude large paths under user_data.exclude in the UA definition",
-                details={"host": guest.name, "size": int(made["size"])},
-            )
-        guest.fetch(remote, into)
-    finally:
-        _forget(guest, remote)
-    with into.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    if digest != made["sha256"]:
-        fail(guest, doing=doing, reason="the tar changed on its way to the controller")
-    point("image.capture.fetched")
-    return made["consistency"]
-
-
-def _forget(guest: Guest, remote: str) -> None:
-    """Remove a temporary file; where the guest is gone the next operation on it does so."""
-    try:
-        guest.run(f"rm -f '{remote}'")
-    except GuestUnreachable:
-        return
 
 
 def _switched(ua: UaDefinition, manifest: Manifest) -> tuple[str, ...]:

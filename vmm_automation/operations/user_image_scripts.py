@@ -63,11 +63,20 @@ class VolumePlace:
 
 
 def capture_script(
-    account: SessionAccount, *, operation: str, ua: UaDefinition, count_only: bool = False
+    account: SessionAccount,
+    *,
+    operation: str,
+    ua: UaDefinition,
+    count_only: bool = False,
+    tag: str = "",
+    base: str = "",
 ) -> str:
     """Archive the paths that exist; prints ``consistency``, ``size`` and ``sha256``, a line each.
 
-    With ``count_only`` nothing is written, and how many members the tar would have is printed.
+    With ``count_only`` nothing is written, and how many members the tar would have is printed. ``tag`` is
+    the archive that it is for, ``base`` the one before. Where the guest knows what has changed since that,
+    only this is archived, and two more lines are printed: ``kept``, a digest of the stamps of what is as it
+    was, and ``removed``, the paths that are gone, each NUL-ended, in base64.
     """
     hooks = ua.capture
     target = "/dev/null" if count_only else account.archive(operation)
@@ -77,6 +86,8 @@ def capture_script(
         "target": target,
         "freeze_s": str(hooks.freeze_s),
         "freezing": "hook" if hooks.freeze else "signal" if hooks.freeze_s else "none",
+        "tag": tag,
+        "base": base,
     }
     functions = {
         name: [_hook(ua, f"hook '{name}'", hook)] if hook else []
@@ -112,8 +123,11 @@ def deploy_script(
     entries: Sequence[FileEntry],
     ua: UaDefinition,
     converters: Sequence[Converter] = (),
+    tag: str = "",
 ) -> str:
     """Unpack the operation's tar beside the home, prove it, convert it, and switch ``paths`` into the home.
+
+    ``tag`` is the archive that it is: a later capture then knows what has changed since.
 
     Exits 5 and prints what was unpacked, as :func:`printed`, when that is not ``entries``.
     """
@@ -126,8 +140,17 @@ def deploy_script(
         "archive": account.archive(operation),
         "archive_digest": archive_digest,
         "tree_digest": hashlib.sha256(b"".join(f + b"\0" for f in listing(entries))).hexdigest(),
+        "excludes": exclude_patterns(ua.user_data),
+        "tag": "" if converters else tag,
+        "base": "",
     }
     return _script("deploy", account=account, settings=settings, functions={"convert": convert}, paths=paths)
+
+
+def preview_script(account: SessionAccount, *, paths: Sequence[str], beside: Sequence[str]) -> str:
+    """Print what lies below ``paths`` and directly in ``beside``: kind and path, NUL-ended, in base64."""
+    settings = {"id": "preview", "beside": "\n".join(beside)}
+    return _script("preview", account=account, settings=settings, paths=paths)
 
 
 def clean_script(account: SessionAccount, *, check: bool = False) -> str:
@@ -205,5 +228,6 @@ def _script(
     for function, calls in functions.items():
         lines += [f"{function}() {{", *(calls or [":"]), "}"]
     lines.append(shlex.join(["set", "--", *paths]))
-    bodies = [(_SCRIPTS / f"user_image_{part}.sh").read_text() for part in ("common", name)]
+    parts = ("common", "stamps", name) if "tag" in settings else ("common", name)
+    bodies = [(_SCRIPTS / f"user_image_{part}.sh").read_text() for part in parts]
     return "\n".join([*lines, *bodies])

@@ -9,6 +9,8 @@ whatever goes wrong here, the generation is there and is deployed by files.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Final
 
@@ -18,6 +20,7 @@ from vmm_automation.model.image import Generation, Manifest
 from vmm_automation.model.policies import Tier
 from vmm_automation.model.session import Session
 from vmm_automation.model.ua import UaDefinition
+from vmm_automation.operations import vm_lock
 from vmm_automation.operations.context import Context
 from vmm_automation.operations.entries import image_change
 from vmm_automation.operations.follow import IN_USE
@@ -50,9 +53,26 @@ def is_open(context: Context, session_id: str, *, vm: str) -> bool:
     return context.volumes.session_file(session=session_id, vm=vm).exists()
 
 
-def account_of(context: Context, session: Session, *, vm: str) -> SessionAccount:
+def account(*, on_volume: bool) -> SessionAccount:
     """The session account with the home that files are to be put into: where it is on a volume, there."""
-    return SessionAccount(home=_PLACE.home) if is_open(context, session.id, vm=vm) else _ACCOUNT
+    return SessionAccount(home=_PLACE.home) if on_volume else _ACCOUNT
+
+
+@contextmanager
+def undisturbed(context: Context, guest: Guest, session_id: str) -> Iterator[None]:
+    """Keep a session's volume mounted while its data are read; no change for a session that has none.
+
+    Holds the VM: another run could put another volume in its place, and the home would be empty meanwhile.
+
+    Raises:
+        TaskFailed, GuestUnreachable: it is not mounted.
+    """
+    if not is_open(context, session_id, vm=guest.name):
+        yield
+        return
+    with vm_lock.held(context, guest.name):
+        mount(context, guest, session_id)
+        yield
 
 
 def bring_up(
@@ -65,6 +85,7 @@ def bring_up(
     """
     of = {"session": session.id, "vm": guest.name}
     size_mib = definition.user_data.volume_mib
+    let_go(context, guest)  # of what was cut off here: the VM would go on writing to a file without a name
     layered = context.volumes.open(**of, archive=archive, size_mib=size_mib)
     point("image.volume.opened")
     if not layered and archive and context.volumes.layer(archive):
@@ -174,12 +195,23 @@ def settle(context: Context, vm: str) -> None:
             context.volumes.drop_session(session=session_id, vm=on)
 
 
-def swap(context: Context, guest: Guest, *, session: Session, name: str) -> None:
-    """Put what was kept aside in place of a session's volume, whose data go; its UA must be stopped.
+def swap(
+    context: Context,
+    guest: Guest,
+    *,
+    session: Session,
+    name: str,
+    once_read: Callable[[], None] = lambda: None,
+) -> None:
+    """Put what was kept aside in place of a session's volume, whose data go.
+
+    ``once_read`` is called when its form is proven, before anything is let go, and stops the UA. Whatever
+    fails or is killed after that: the session has one volume or the other, and it may be unmounted.
 
     Raises:
         Conflict: the session has no volume.
         NotFound: nothing of that name is kept.
+        TaskFailed, ArtifactInvalid: its form is damaged; nothing was let go.
     """
     if not is_open(context, session.id, vm=guest.name):
         raise Conflict(
@@ -187,6 +219,8 @@ def swap(context: Context, guest: Guest, *, session: Session, name: str) -> None
             hint="set user_data_tier: volume in site.yml, and open the session anew",
             details={"session": session.id, "volume": name},
         )
+    context.volumes.require_sound(name)
+    once_read()
     let_go(context, guest)
     context.volumes.take_back(name, session=session.id, vm=guest.name)
     mount(context, guest, session.id)

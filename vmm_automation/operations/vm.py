@@ -2,6 +2,9 @@
 
 Every verb ends in the asked-for state whatever an interrupted run left, and says per VM what it did and
 how long each phase took. Several VMs are worked on at the same time; a lock per VM keeps two runs apart.
+
+Create, stop, rebuild and delete are an operator's (NotPermitted); with ``by_site`` the site's definitions
+have decided, as for a pool, and nobody is asked.
 """
 
 from __future__ import annotations
@@ -17,7 +20,18 @@ from vmm_automation.model.session import SessionState
 from vmm_automation.model.vm import VmState
 from vmm_automation.operations.context import Context
 from vmm_automation.operations.entries import note_vm, vm_change
-from vmm_automation.operations.vm_work import Work, create, park, prepare, remove, shut_down, start
+from vmm_automation.operations.identity import require_operator
+from vmm_automation.operations.vm_notes import note_rebuilt
+from vmm_automation.operations.vm_work import (
+    Work,
+    create,
+    park,
+    prepare,
+    rebuild,
+    remove,
+    shut_down,
+    start,
+)
 from vmm_automation.state import ledger, sessions, vms
 from vmm_automation.trace import point
 
@@ -25,7 +39,13 @@ _PARALLEL = 4
 
 
 def present(
-    context: Context, names: Sequence[str], *, profile: str, check: bool = False, parallel: int = _PARALLEL
+    context: Context,
+    names: Sequence[str],
+    *,
+    profile: str,
+    check: bool = False,
+    parallel: int = _PARALLEL,
+    by_site: bool = False,
 ) -> dict[str, Any]:
     """Make VMs of a profile exist, run and answer over SSH, at most ``parallel`` of them at a time.
 
@@ -35,6 +55,7 @@ def present(
         Partial: some VMs could be made and some not; those that failed left nothing behind.
         Timeout, GuestUnreachable, DiskFull, ...: the one VM, or every VM, failed that way.
     """
+    _require_operator(context, verb="create", by_site=by_site)
     wanted = context.site.profile(profile)
     context.site.base_image(wanted.base_image)
 
@@ -79,9 +100,15 @@ def started(context: Context, names: Sequence[str], *, check: bool = False) -> d
 
 
 def stopped(
-    context: Context, names: Sequence[str], *, force: bool = False, check: bool = False
+    context: Context,
+    names: Sequence[str],
+    *,
+    force: bool = False,
+    check: bool = False,
+    by_site: bool = False,
 ) -> dict[str, Any]:
     """Shut VMs down gracefully; with ``force``, cut the power of one that does not within 90 s."""
+    _require_operator(context, verb="stop", by_site=by_site)
 
     def plan(work: Work) -> str:
         vm = context.hypervisor.vm(work.name)
@@ -115,8 +142,10 @@ def rebuilt(
 ) -> dict[str, Any]:
     """Put VMs back on a fresh overlay of their base image; the ledger says which UAs were active on them.
 
-    Each VM's document carries ``reinstall``: UA id to version, for the caller to deliver again.
+    Each VM's document carries ``reinstall``: UA id to version, for the caller to deliver again
+    (``deployment.restored``). Until that is done the VM counts as dirty, and whoever cleans it rebuilds it.
     """
+    _require_operator(context, verb="rebuild")
     _require_allowed(allow_destroy, verb="rebuild")
     reinstall: dict[str, dict[str, str]] = {}
 
@@ -130,8 +159,11 @@ def rebuilt(
     def act(work: Work, _action: str) -> None:
         profile = context.site.profile(context.hypervisor.vm(work.name).profile)
         prepare(context, profile)
-        work.phase("remove", lambda: remove(work))
-        create(work, profile, action="vm.rebuild")
+        _begin_rebuild(context, work.name)
+        rebuild(work, profile)
+        if not reinstall[work.name]:
+            note_rebuilt(context, work.name, told={"profile": profile.name})
+        point("vm.rebuild.recorded")
 
     result = _for_each(context, names, plan=plan, act=act, check=check)
     for name, document in result["vms"].items():
@@ -139,10 +171,25 @@ def rebuilt(
     return result
 
 
+def _begin_rebuild(context: Context, name: str) -> None:
+    with context.store.transaction() as tx:
+        now = context.clock.now()
+        with vm_change(tx, context, name, action="vm.begin_rebuild", now=now) as result:
+            vms.mark_dirty(tx, vm=name, reason=vms.REBUILDING, now=now)
+            ledger.forget_inactive(tx, vm=name)
+            result |= {"status": "ok"}
+
+
 def absent(
-    context: Context, names: Sequence[str], *, allow_destroy: bool, check: bool = False
+    context: Context,
+    names: Sequence[str],
+    *,
+    allow_destroy: bool,
+    check: bool = False,
+    by_site: bool = False,
 ) -> dict[str, Any]:
     """Delete VMs with their disks and what the state store knows of them; absent twice is no change."""
+    _require_operator(context, verb="delete", by_site=by_site)
     _require_allowed(allow_destroy, verb="delete")
 
     def plan(work: Work) -> str:
@@ -219,6 +266,11 @@ def _overall(failures: dict[str, VmmError], documents: dict[str, dict[str, Any]]
         hint=first.hint,
         details={"vms": documents},
     )
+
+
+def _require_operator(context: Context, *, verb: str, by_site: bool = False) -> None:
+    if not by_site:
+        require_operator(context.identity, doing=f"{verb} VMs")
 
 
 def _require_allowed(allow_destroy: bool, *, verb: str) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 
 from vmm_automation.errors import InvalidName, NotFound, SiteInvalid
 from vmm_automation.model.ua import DeploymentState
 from vmm_automation.model.vm import Offers, Vm, VmCondition, VmFacts
 from vmm_automation.operations.context import Context
-from vmm_automation.state import ledger, pools, sessions, vms
+from vmm_automation.state import holds, ledger, pools, sessions, vms
 from vmm_automation.state.store import Snapshot
 
 
@@ -19,12 +20,13 @@ class Observed:
 
     vms: list[Vm]
     offers: dict[str, Offers]
+    at: datetime
 
 
 def observed(context: Context) -> Observed:
     """All VMs of the site as hypervisor and profiles describe them."""
     found = context.hypervisor.vms()
-    return Observed(found, _offers(context, found))
+    return Observed(found, _offers(context, found), context.clock.now())
 
 
 def observed_one(context: Context, name: str) -> Observed:
@@ -34,7 +36,7 @@ def observed_one(context: Context, name: str) -> Observed:
         NotFound: there is none of that name.
     """
     found = [context.hypervisor.vm(name)]
-    return Observed(found, _offers(context, found))
+    return Observed(found, _offers(context, found), context.clock.now())
 
 
 def known(tx: Snapshot, found: Observed) -> list[VmFacts]:
@@ -44,6 +46,7 @@ def known(tx: Snapshot, found: Observed) -> list[VmFacts]:
     live = sessions.holders(tx)
     pool_of = {member.vm: member.pool for member in pools.members(tx)}
     drained = pools.drained(tx)
+    held = holds.held(tx, now=found.at)
     return [
         VmFacts(
             vm=vm,
@@ -53,6 +56,7 @@ def known(tx: Snapshot, found: Observed) -> list[VmFacts]:
             offers=found.offers.get(vm.profile, Offers()),
             pool=pool_of.get(vm.name, ""),
             drained=pool_of.get(vm.name, "") in drained,
+            held=held.get(vm.name, ""),
         )
         for vm in found.vms
     ]
@@ -72,6 +76,7 @@ def known_one(tx: Snapshot, found: Observed) -> VmFacts | None:
             offers=found.offers.get(vm.profile, Offers()),
             pool=pool,
             drained=bool(pool) and pool in pools.drained(tx),
+            held=holds.reason(tx, vm=vm.name, now=found.at),
         )
     return None
 

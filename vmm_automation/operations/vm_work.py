@@ -29,9 +29,8 @@ from vmm_automation.model.vm import Vm, VmProfile, VmState
 from vmm_automation.operations.base_image import acceleration
 from vmm_automation.operations.clean_snapshot import forget_if_clean
 from vmm_automation.operations.context import Context
-from vmm_automation.operations.entries import vm_change
 from vmm_automation.operations.revival import Revival
-from vmm_automation.state import vms
+from vmm_automation.operations.vm_notes import note_made
 from vmm_automation.trace import point
 
 _NEEDED_MIB = 512  # what one overlay may grow by before an operator notices
@@ -87,8 +86,8 @@ def _image(context: Context, profile: VmProfile) -> BaseImage:
     return ensure_base_image(definition, directory=context.places.base_images, progress=context.progress)[0]
 
 
-def create(work: Work, profile: VmProfile, *, action: str = "vm.create") -> None:
-    """Clone, define and boot a new VM, noted as ``action``; on failure nothing of it is left."""
+def create(work: Work, profile: VmProfile) -> None:
+    """Clone, define and boot a new VM; on failure nothing of it is left."""
     context = work.context
     image = _image(context, profile)
     try:
@@ -98,11 +97,7 @@ def create(work: Work, profile: VmProfile, *, action: str = "vm.create") -> None
         point("vm.create.defined")
         _boot(work, fresh=True)
         point("vm.create.answers")
-        with context.store.transaction() as tx:
-            now = context.clock.now()
-            with vm_change(tx, context, work.name, action=action, now=now) as result:
-                vms.mark_clean(tx, vm=work.name, reason="created", now=now)
-                result |= {"status": "ok", "profile": profile.name, "base": image.digest}
+        note_made(context, work.name, told={"profile": profile.name, "base": image.digest})
         point("vm.create.recorded")
     except VmmError as failure:
         failure.details.setdefault("console", work.files.console_tail())
@@ -110,12 +105,29 @@ def create(work: Work, profile: VmProfile, *, action: str = "vm.create") -> None
         raise
 
 
+def rebuild(work: Work, profile: VmProfile) -> None:
+    """Give a VM a fresh disk and what its profile says now, and boot it; the caller says when it is clean.
+
+    The domain is there all the time, so that a run cut off or failed is simply repeated.
+    """
+    image = _image(work.context, profile)
+    vm = work.context.hypervisor.vm(work.name)
+    forget_connection(work.ssh, vm)
+    work.phase("reset", lambda: work.context.hypervisor.reset(work.name))
+    point("vm.rebuild.reset")
+    work.phase("disk", lambda: _make_disk(work, image))
+    point("vm.rebuild.renewed")
+    work.phase("define", lambda: _define(work, profile, image, domain_id=vm.uuid))
+    point("vm.rebuild.defined")
+    _boot(work, fresh=True)
+
+
 def _make_disk(work: Work, image: BaseImage) -> None:
     work.files.create()
     create_overlay(work.files.disk, base=image.disk)
 
 
-def _define(work: Work, profile: VmProfile, image: BaseImage) -> None:
+def _define(work: Work, profile: VmProfile, image: BaseImage, *, domain_id: str = "") -> None:
     context = work.context
     public = _seeded(work)
     point("vm.create.seed")
@@ -135,7 +147,7 @@ def _define(work: Work, profile: VmProfile, image: BaseImage) -> None:
     context.hypervisor.define(
         DomainSpec(
             record=record,
-            uuid=str(uuid.uuid4()),
+            uuid=domain_id or str(uuid.uuid4()),
             vcpus=profile.vcpus,
             memory_mib=profile.memory_mib,
             acceleration=verdict.kind,
@@ -187,6 +199,7 @@ def _boot(work: Work, *, fresh: bool, late_clock: bool = False) -> None:
     With ``late_clock`` the guest's clock stands where its memory was saved, and is set.
     """
     hypervisor = work.context.hypervisor
+    work.files.restrict()
     work.phase("start", lambda: _start_on_a_free_port(work))
     point("vm.boot.started")
     vm = hypervisor.vm(work.name)

@@ -6,28 +6,28 @@ what was kept aside is the only copy of what a session wrote, and is only ever r
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
 from vmm_automation.errors import Conflict, NotFound
-from vmm_automation.model.names import check_name
-from vmm_automation.model.policies import Tier
 from vmm_automation.model.session import Session
-from vmm_automation.model.times import to_text
 from vmm_automation.model.ua import UaDefinition
 from vmm_automation.operations import user_volume
 from vmm_automation.operations.context import Context
 from vmm_automation.operations.entries import image_change
-from vmm_automation.state import generation_marks, generations, orphans, sessions, vms
-
-_WHY_ASIDE = "its session was given up; to have it back: vmm image deploy SESSION --orphan NAME"
+from vmm_automation.operations.identity import require_operator
+from vmm_automation.operations.image_listing import session_of
+from vmm_automation.state import generation_marks, generations, vms
 
 
 def flatten(context: Context, *, check: bool = False) -> dict[str, Any]:
     """Make one layer of the volume of each newest generation that lies on too many; for a timer.
 
     Sessions may go on meanwhile. Takes time and room as the data of those users do.
+
+    Raises:
+        NotPermitted: the site lists its operators, and this is none of them.
     """
+    require_operator(context.identity, doing="flatten volumes of user images")
     with context.store.reading() as tx:
         found = generations.list_generations(tx)
     newest = {(generation.user, generation.ua): generation for generation in found}.values()
@@ -48,73 +48,34 @@ def flatten(context: Context, *, check: bool = False) -> dict[str, Any]:
     return {"changed": bool(done), "flattened": done}
 
 
-def repair(context: Context, *, check: bool = False) -> dict[str, Any]:
-    """Let go of layers that are damaged or whose generation is gone, and of overlays whose VM is gone.
+def repair(context: Context, *, remove: bool = False, check: bool = False) -> dict[str, Any]:
+    """Let go of layers that are damaged and of overlays whose VM is gone; list layers without a generation.
 
-    Reads every layer whole. What only such an overlay has is kept aside.
+    With ``remove`` the latter go too. Reads every layer whole. A damaged one stays where the archive is not
+    in the portable store: it may be all that is left. What only an overlay has is kept aside.
     """
     with context.store.reading() as tx:
         named = frozenset(generation_marks.referred(tx))
         known = vms.conditions(tx)
-    here = context.volumes.archives()
+    if not (here := context.volumes.archives()) and not context.volumes.sessions_on():
+        return {"changed": False, "damaged": [], "unnamed": [], "vms_gone": []}
+    stored = frozenset(context.images.archives())
     unnamed = [archive for archive in here if archive not in named]
     damaged = [archive for archive in here if archive in named and context.volumes.prove(archive)]
     lost = sorted({vm for _, vm in context.volumes.sessions_on() if vm not in known})
     if not check:
-        context.volumes.forget((*unnamed, *damaged))
+        context.volumes.forget((*(unnamed if remove else ()), *(each for each in damaged if each in stored)))
         for vm in lost:
             user_volume.settle(context, vm)
-    return {"damaged": damaged, "unnamed": unnamed, "vms_gone": lost}
-
-
-def listed(
-    context: Context, *, user: str | None = None, ua: str | None = None, orphaned: bool = False
-) -> list[dict[str, Any]]:
-    """Stored generations, or saves and volumes that were kept aside; of one user, one UA, or all.
-
-    ``tier`` is ``volume`` where there is one: the generation is deployed by it, in whatever time.
-
-    Raises:
-        InvalidName: user or UA are none.
-    """
-    user, ua = user and check_name("user", user), ua and check_name("UA", ua)
-    with context.store.reading() as tx:
-        found = (orphans.list_orphans if orphaned else generations.list_generations)(tx, user=user, ua=ua)
-    on_volumes = frozenset(context.volumes.archives())
-    tiers = {True: str(Tier.VOLUME), False: str(Tier.PORTABLE)}
-    saves = [{**one.to_document(), "tier": tiers[one.archive in on_volumes]} for one in found]
-    return [*saves, *asides(context, user=user, ua=ua)] if orphaned else saves
-
-
-def asides(context: Context, *, user: str | None = None, ua: str | None = None) -> list[dict[str, Any]]:
-    """What sessions wrote that never became a generation, as ``vmm image list --orphaned`` shows saves."""
-    found = []
-    for path in context.volumes.asides():
-        session = _session_of(context, path.stem)
-        of = {"user": session.user, "ua": session.ua} if session else {"user": "", "ua": ""}
-        if user in (None, of["user"]) and ua in (None, of["ua"]):
-            stat = path.stat()
-            found.append(
-                {
-                    **of,
-                    "archive": path.stem,
-                    "captured_at": to_text(datetime.fromtimestamp(stat.st_mtime, UTC)),
-                    "file_count": None,
-                    "size": stat.st_size,
-                    "session": session.id if session else "",
-                    "state": "orphaned",
-                    "tier": str(Tier.VOLUME),
-                    "reason": _WHY_ASIDE,
-                }
-            )
-    return found
+    changed = bool((remove and unnamed) or stored.intersection(damaged) or lost)
+    return {"changed": changed, "damaged": damaged, "unnamed": unnamed, "vms_gone": lost}
 
 
 def aside(context: Context, name: str, *, user: str, ua: str) -> Session | None:
     """The session that wrote what is kept aside of this user and UA by this name; None if nothing is."""
     if name not in {path.stem for path in context.volumes.asides()}:
         return None
-    session = _session_of(context, name)
+    session = session_of(context.store, name)
     return session if session and (session.user, session.ua) == (user, ua) else None
 
 
@@ -155,14 +116,3 @@ def delete_aside(context: Context, name: str, *, user: str, ua: str, check: bool
     ):
         result |= {"volume": name}
     return {"changed": True, "deleted": name, "archives": []}
-
-
-def _session_of(context: Context, name: str) -> Session | None:
-    """The session whose overlay was put aside by this name; a second one of a session has a number behind."""
-    with context.store.reading() as tx:
-        for each in (name, name.rpartition("-")[0]):
-            try:
-                return sessions.get(tx, session_id=each)
-            except NotFound:
-                continue
-    return None

@@ -7,18 +7,34 @@ See :mod:`vmm_automation.operations.watcher` for what ``actor``, ``check`` and t
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from vmm_automation.errors import Conflict, LockHeld
 from vmm_automation.model.names import check_name
+from vmm_automation.model.policies import Policies
 from vmm_automation.operations import identity
 from vmm_automation.operations.identity import Identity
 from vmm_automation.operations.watcher_entry import check_input, watcher_change
 from vmm_automation.ports import Clock
 from vmm_automation.state import audit, audit_objects, session_rows, suspend_right
+from vmm_automation.state.open import mentions
 from vmm_automation.state.store import Store
 
-DEFAULT_LEASE = timedelta(minutes=5)
+DEFAULT_LEASE = timedelta(seconds=Policies().suspend_lease_s)
+
+
+def lease_of(site: Path) -> timedelta:
+    """How long a lease on a site lasts unless it is said; YAML is parsed only where that policy stands in it.
+
+    Raises:
+        SiteInvalid: ``site.yml`` has the policy, and is wrong or cannot be read.
+    """
+    if not mentions(site / "site.yml", b"suspend_lease_s", unreadable=True):
+        return DEFAULT_LEASE
+    from vmm_automation.site import Site
+
+    return timedelta(seconds=Site.load(site).policies.suspend_lease_s)
 
 
 def lock_acquire(

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from vmm_automation.model.policies import Tier
 from vmm_automation.model.ua import (
+    SESSION_ACCOUNT,
     Artifact,
     CaptureRules,
     Converter,
@@ -54,6 +55,8 @@ def ua_from_mapping(name: str, document: Document, *, where: str) -> tuple[UaDef
         display_name=document.get("display_name", name),
         versions=tuple(_version(key, value, requirements) for key, value in document["versions"].items()),
         command=tuple(document.get("command", ())),
+        stop=tuple(document.get("stop", ())),
+        run_as=document.get("run_as", SESSION_ACCOUNT),
         environment=dict(document.get("environment", {})),
         files=dict(document.get("files", {})),
         endpoints=tuple(Endpoint(**endpoint) for endpoint in document.get("endpoints", ())),
@@ -123,6 +126,7 @@ def _ua_errors(document: Document) -> Iterator[tuple[tuple[str | int, ...], str]
     kind = _entries(document.get("probe")).get("kind")
     if kind in ("http", "tcp", "unit") and "command" not in document:
         yield ("probe", "kind"), f"'{kind}' asks the UA's service, and there is no 'command' to run one"
+    yield from _service_errors(document)
     yield from _converter_errors(document)
     endpoints = [each for each in _items(document.get("endpoints")) if isinstance(each, Mapping)]
     for key in ("name", "port"):
@@ -135,6 +139,15 @@ def _ua_errors(document: Document) -> Iterator[tuple[tuple[str | int, ...], str]
     for index, path in enumerate(_items(user_data.get("settings"))):
         if str(path) in exceptions:
             yield ("user_data", "settings", index), f"'{path}' is in layer 'exceptions' too"
+
+
+def _service_errors(document: Document) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    for key in ("stop", "run_as"):
+        if key in document and "command" not in document:
+            yield (key,), "there is no 'command' that it is about"
+    account = document.get("run_as", SESSION_ACCOUNT)
+    if account != SESSION_ACCOUNT and document.get("user_data"):
+        yield ("user_data",), f"is the session account's, and the UA runs as '{account}'"
 
 
 def _converter_errors(document: Document) -> Iterator[tuple[tuple[str | int, ...], str]]:
@@ -161,6 +174,7 @@ def _placeholder_errors(document: Document) -> Iterator[tuple[tuple[str | int, .
             for path, holder in commands
             for index, word in enumerate(_items(_entries(holder).get("command")))
         ),
+        *((("stop", index), word) for index, word in enumerate(_items(document.get("stop")))),
         *((("environment", key), value) for key, value in _entries(document.get("environment")).items()),
     ]
     for path, text in texts:

@@ -33,6 +33,12 @@ def _free(_question: Question, facts: VmFacts) -> Miss | None:
     return Miss("no live session", f"session '{facts.session}'", f"is in use by session '{facts.session}'")
 
 
+def _held(_question: Question, facts: VmFacts) -> Miss | None:
+    if not facts.held:
+        return None
+    return Miss("a VM that nobody works on", facts.held, f"is held: {facts.held}")
+
+
 def _drained(_question: Question, facts: VmFacts) -> Miss | None:
     if not facts.drained:
         return None
@@ -176,6 +182,7 @@ VM_FILTERS: tuple[tuple[str, VmFilter], ...] = (
     ("wanted", _wanted),
     ("avoid", _avoid),
     ("free", _free),
+    ("held", _held),
     ("drained", _drained),
     ("running", _running),
     ("ready", _ready),

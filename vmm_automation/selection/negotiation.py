@@ -94,8 +94,8 @@ def _least(one: int | None, other: int | None) -> int | None:
 
 
 def _common(asked: Sequence[str], spoken: Sequence[str] | None) -> tuple[str, ...]:
-    return tuple(each for each in asked if each in (spoken or ()))
+    return tuple([each for each in asked if each in spoken]) if asked and spoken else ()
 
 
 def _first(common: Sequence[str], offered: Sequence[str] | None) -> str | None:
-    return next((each for each in common if each in (offered or ())), None)
+    return next((each for each in common if each in offered), None) if common and offered else None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -99,11 +101,30 @@ class Selection:
         """The VM to take. Raises IndexError if none fits, which :func:`select_vm` never returns."""
         return self.ranked[0]
 
-    def to_document(self) -> dict[str, Any]:
-        """As stored with the session and shown by ``explain``."""
+    def to_document(self, *, most: int | None = None, chosen: str = "") -> dict[str, Any]:
+        """As stored with the session and shown by ``explain``.
+
+        With ``most`` only so many of those that fit, and the one that was ``chosen``, and so many of each
+        filter; ``left_out`` are the others.
+        """
+        ranked, rejected = self.ranked, self.rejected
+        if most is not None:
+            ranked = ranked[:most] + tuple(each for each in ranked[most:] if each.vm == chosen)
+            place = _places(each.filter for each in rejected)
+            rejected = tuple(each for each, number in zip(rejected, place, strict=True) if number < most)
+        told = len(ranked) + len(rejected)
         return {
             "asked": self.asked,
-            "ranked": [choice.to_document() for choice in self.ranked],
-            "rejected": [rejection.to_document() for rejection in self.rejected],
+            "ranked": [choice.to_document() for choice in ranked],
+            "rejected": [rejection.to_document() for rejection in rejected],
             "terminal": [rejection.to_document() for rejection in self.terminal],
+            "left_out": len(self.ranked) + len(self.rejected) - told,
         }
+
+
+def _places(words: Iterable[str]) -> Iterator[int]:
+    """How often each of the words came before."""
+    seen: Counter[str] = Counter()
+    for word in words:
+        yield seen[word]
+        seen[word] += 1

@@ -23,7 +23,7 @@ MEMORY = 25
 
 @dataclass(frozen=True)
 class Load:
-    """How many VMs a region has, and how many of them a session holds."""
+    """How many VMs a region has for sessions, and how many of them nobody can get now."""
 
     held: int
     total: int
@@ -51,9 +51,10 @@ class Term:
 
 
 def loads_of(everything: Sequence[VmFacts]) -> dict[str, Load]:
-    """The load of each region, from all VMs, whether they fit or not."""
-    total = Counter(facts.offers.region for facts in everything)
-    held = Counter(facts.offers.region for facts in everything if facts.session is not None)
+    """The load of each region, from all VMs that serve, whether they fit or not."""
+    serving = [facts for facts in everything if facts.serves]
+    total = Counter(facts.offers.region for facts in serving)
+    held = Counter(facts.offers.region for facts in serving if not facts.free)
     return {region: Load(held[region], count) for region, count in total.items()}
 
 

@@ -49,11 +49,11 @@ def kept(facts: Sequence[VmFacts], ahead: Sequence[Waiting], *, pack: bool = Fal
 
 def is_free(facts: VmFacts) -> bool:
     """Whether nobody has the VM or is about to; whether it runs and fits is for the filters to say."""
-    return facts.condition is VmCondition.CLEAN and facts.session is None and facts.kept_for is None
+    return facts.free and facts.kept_for is None
 
 
 def if_all_were_free(facts: Sequence[VmFacts]) -> list[VmFacts]:
-    """The same VMs once all sessions have ended and all VMs are clean: what waiting may lead to."""
+    """The same VMs once all sessions and works on them have ended, all clean: what waiting may lead to."""
     return [
         replace(
             each,
@@ -61,6 +61,7 @@ def if_all_were_free(facts: Sequence[VmFacts]) -> list[VmFacts]:
             vm=replace(each.vm, state=VmState.RUNNING, ready=True) if each.session else each.vm,
             condition=VmCondition.CLEAN,
             session=None,
+            held="",
             kept_for=None,
         )
         for each in facts

@@ -57,6 +57,12 @@ def remove(tx: Tx, *, user: str, ua: str, numbers: Collection[int]) -> tuple[str
     return tuple(sorted(archives - set(referred(tx))))
 
 
+def is_gone(tx: Snapshot, *, user: str, ua: str, number: int) -> bool:
+    """Whether a generation was there once and was removed: no number is given twice."""
+    row = tx.one(f"SELECT number FROM generations WHERE {_THIS}", user=user, ua=ua, number=number)  # noqa: S608 - same
+    return row is None and number < generations.next_number(tx, user=user, ua=ua)
+
+
 def referred(tx: Snapshot) -> tuple[str, ...]:
     """The archives of all generations and of all that was kept aside."""
     rows = tx.all("SELECT archive FROM generations UNION SELECT archive FROM orphaned_generations")

@@ -165,7 +165,7 @@ def row_of(generation: Generation, manifest: Manifest) -> dict[str, Any]:
 def _refused(generation: Generation, why: str) -> Conflict:
     return Conflict(
         f"Cannot add generation {generation.number} of user '{generation.user}', UA '{generation.ua}': {why}",
-        hint=f"vmm image list {generation.user} {generation.ua}",
+        hint=f"vmm image list --user {generation.user} --ua {generation.ua}",
         details={"user": generation.user, "ua": generation.ua, "generation": generation.number},
     )
 

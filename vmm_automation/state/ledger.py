@@ -99,5 +99,10 @@ def forget_vm(tx: Tx, *, vm: str) -> None:
     tx.execute("DELETE FROM deployments WHERE vm = :vm", vm=vm)
 
 
+def forget_inactive(tx: Tx, *, vm: str) -> None:
+    """Drop the rows of a VM that is being rebuilt, but those of what will be installed again."""
+    tx.execute("DELETE FROM deployments WHERE vm = :vm AND state <> 'active'", vm=vm)
+
+
 def _deployment(row: Row) -> Deployment:
     return Deployment(**{**row, "state": DeploymentState(row["state"])})

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from vmm_automation.errors import Conflict
+from vmm_automation.model.session import Session
 from vmm_automation.model.times import to_text
 from vmm_automation.state import holds, vms
 from vmm_automation.state.session_rows import LIVE_SQL
@@ -60,6 +62,20 @@ def get(tx: Snapshot, *, session_id: str) -> Move | None:
     """The move of a session that is under way, or was cut off."""
     row = tx.one("SELECT * FROM session_moves WHERE session = :session", session=session_id)
     return _move(row) if row else None
+
+
+def require_none(tx: Snapshot, session: Session) -> None:
+    """Refuse what cannot be done with a session on its way to another VM.
+
+    Raises:
+        Conflict: it is on its way.
+    """
+    if move := get(tx, session_id=session.id):
+        raise Conflict(
+            f"Session '{session.id}' is being moved to VM '{move.vm}' by another run",
+            hint=f"vmm session show {session.id}",
+            details={"session": session.id, "vm": move.vm, "owner": session.owner},
+        )
 
 
 def held_vms(tx: Snapshot) -> dict[str, str]:

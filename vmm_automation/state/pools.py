@@ -14,7 +14,7 @@ from typing import Any
 from vmm_automation.model.pool import Levels
 from vmm_automation.model.times import to_text
 from vmm_automation.model.vm import VmCondition
-from vmm_automation.state import session_rows, vms
+from vmm_automation.state import holds, session_rows, vms
 from vmm_automation.state.store import Snapshot, Tx
 
 
@@ -155,12 +155,12 @@ def forget(tx: Tx, *, vm: str) -> None:
 
 
 def reserve(tx: Tx, *, vm: str, reason: str, now: datetime, only_clean: bool = False) -> bool:
-    """Keep a VM from being claimed while it is worked on; False if a session holds it, or it is not clean.
+    """Keep a VM from being claimed while it is worked on; False if a session or a rollout has it.
 
-    It is dirty, and whoever proves VMs clean leaves it alone (:func:`reserved`). If the work is cut off it
-    stays so, until another refill proves it clean.
+    With ``only_clean`` also if it is dirty. Reserved it is dirty; whoever proves VMs clean leaves it alone
+    (:func:`reserved`). If the work is cut off it stays so, until another refill proves it clean.
     """
-    if session_rows.live_on_vm(tx, vm=vm):
+    if session_rows.live_on_vm(tx, vm=vm) or holds.reason(tx, vm=vm, now=now):
         return False
     if only_clean and vms.condition(tx, vm=vm) is not VmCondition.CLEAN:
         return False
@@ -169,9 +169,14 @@ def reserve(tx: Tx, *, vm: str, reason: str, now: datetime, only_clean: bool = F
     return True
 
 
-def release(tx: Tx, *, vm: str) -> None:
-    """The work is over, or has failed; whether the VM is clean is for the caller to say."""
-    tx.execute("UPDATE pool_members SET reserved = '' WHERE vm = :vm", vm=vm)
+def release(tx: Tx, *, vm: str) -> bool:
+    """The work is over, or has failed; false where the VM was not reserved any more.
+
+    Only of one that was may the caller say that it is clean: another was made anew meanwhile, and may have
+    been claimed since.
+    """
+    sql = "UPDATE pool_members SET reserved = '' WHERE vm = :vm AND reserved <> ''"
+    return bool(tx.execute(sql, vm=vm))
 
 
 def reserved(tx: Snapshot) -> dict[str, str]:

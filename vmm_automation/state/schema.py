@@ -11,6 +11,7 @@ from typing import Final
 
 from vmm_automation.state.schema_first import FIRST, IDENTITY
 from vmm_automation.state.schema_fleet import FLEET
+from vmm_automation.state.schema_holds import HOLDS
 from vmm_automation.state.schema_moves import MOVES
 from vmm_automation.state.schema_pools import POOLS
 from vmm_automation.state.schema_queue import QUEUE
@@ -171,6 +172,7 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
     QUEUE,
     MOVES,
     FLEET,
+    HOLDS,
 )
 VERSION: Final = len(MIGRATIONS)
 

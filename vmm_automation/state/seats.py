@@ -30,12 +30,13 @@ class Seat:
 
 @dataclass(frozen=True)
 class SeatGroup:
-    """VMs that are alike to a request: how many there are, and how many of them are not free."""
+    """VMs that are alike to a request: how many, how many of them not free, and the first free by name."""
 
     version: str
     kind: str
     total: int
     held: int
+    first: str | None
 
 
 def learn(tx: Tx, *, vm: str, offered: Mapping[str, Any], active: Mapping[str, str], free: bool) -> None:
@@ -133,29 +134,22 @@ def _by_vm(rows: list[Row]) -> dict[str, Seat]:
 def groups(tx: Snapshot, *, ua: str) -> list[SeatGroup]:
     """The groups that a UA is active in; with ua '' each kind's VMs, whatever is on them."""
     rows = tx.all(
-        "SELECT version, kind, total, held FROM seat_groups WHERE ua = :ua AND total > 0"
-        " ORDER BY version, kind",
+        "SELECT version, kind, total, held,"
+        " (SELECT vm FROM seats WHERE ua = :ua AND version = seat_groups.version AND kind = seat_groups.kind"
+        " AND free = 1 ORDER BY vm LIMIT 1) AS first"
+        " FROM seat_groups WHERE ua = :ua AND total > 0 ORDER BY version, kind",
         ua=ua,
     )
-    return [SeatGroup(row["version"], row["kind"], int(row["total"]), int(row["held"])) for row in rows]
+    return [
+        SeatGroup(row["version"], row["kind"], int(row["total"]), int(row["held"]), row["first"])
+        for row in rows
+    ]
 
 
 def kinds(tx: Snapshot) -> dict[str, dict[str, Any]]:
     """What VMs of each kind offer."""
     rows = tx.all("SELECT kind, document FROM vm_kinds ORDER BY kind")
     return {row["kind"]: json.loads(row["document"]) for row in rows}
-
-
-def first_free(tx: Snapshot, *, ua: str, version: str, kind: str) -> str | None:
-    """The first VM of a group that is free, by name."""
-    row = tx.one(
-        "SELECT vm FROM seats WHERE ua = :ua AND version = :version AND kind = :kind AND free = 1"
-        " ORDER BY vm LIMIT 1",
-        ua=ua,
-        version=version,
-        kind=kind,
-    )
-    return str(row["vm"]) if row else None
 
 
 def free_seat(tx: Snapshot, *, vm: str, ua: str) -> tuple[str, str] | None:

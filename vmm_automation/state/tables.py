@@ -9,6 +9,7 @@ from typing import Final
 from vmm_automation.state import schema
 
 _TABLE: Final = re.compile(r"CREATE TABLE (\w+)")
+_DROPPED: Final = re.compile(r"DROP TABLE (\w+)")
 _INDEX: Final = re.compile(r"CREATE (?:UNIQUE )?INDEX (\w+)")
 _KEY: Final = re.compile(r"PRIMARY KEY \(([^)]*)\)")
 _KEY_COLUMN: Final = re.compile(rf"(\w+) (?:{schema.IDENTITY}|\w+ PRIMARY KEY)")
@@ -26,12 +27,13 @@ class Table:
 
 def tables(version: int | None = None) -> list[Table]:
     """The tables of a schema version (the newest), each after those that it refers to."""
-    return [
-        _table(created[1], statement)
-        for statements in schema.MIGRATIONS[:version]
-        for statement in statements
-        if (created := _TABLE.search(statement))
-    ]
+    found: dict[str, Table] = {}
+    for statement in (each for statements in schema.MIGRATIONS[:version] for each in statements):
+        if created := _TABLE.search(statement):
+            found[created[1]] = _table(created[1], statement)
+        elif dropped := _DROPPED.search(statement):
+            del found[dropped[1]]
+    return list(found.values())
 
 
 def objects() -> list[str]:

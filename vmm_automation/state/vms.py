@@ -15,11 +15,20 @@ from vmm_automation.model.vm import VmCondition
 from vmm_automation.state import seats, session_rows
 from vmm_automation.state.store import Snapshot, Tx
 
+#: why a VM is dirty whose UAs may be in the ledger and not in its guest; only rebuilding it makes it clean
+REBUILDING = "being rebuilt"
+
 
 def condition(tx: Snapshot, *, vm: str) -> VmCondition:
     """Whether the VM is proven clean; *dirty* for one that is not known."""
     row = tx.one("SELECT condition FROM vm_conditions WHERE vm = :vm", vm=vm)
     return VmCondition(row["condition"] or "dirty") if row else VmCondition.DIRTY
+
+
+def reason(tx: Snapshot, *, vm: str) -> str:
+    """Why the VM's condition is what it is; empty if nothing was said."""
+    row = tx.one("SELECT reason FROM vm_conditions WHERE vm = :vm", vm=vm)
+    return str(row["reason"]) if row else ""
 
 
 def conditions(tx: Snapshot) -> dict[str, VmCondition]:

@@ -37,15 +37,19 @@ class Fetching:
 class Kind:
     """A delivery kind: ``fetch`` gives verified files of the cache, ``members`` what the bundle has of them.
 
-    ``activation`` are the actions that an activation takes for it. ``needs_base``: it is resolved against the
-    packages of the base image; ``packed``: its files are compressed already; ``local``: its artifacts are
-    files that the site names, by path or URL; ``by_role``: an Ansible role brings it (``ua_role.py``).
+    ``activation`` are the actions that an activation takes for it. ``would_install`` is shell for dry runs: a
+    function of that name, true where *install* would bring packages; it finds the same variables, the
+    version's notes in ``$target`` and all packages of the guest in ``$installed``. ``needs_base``: it is
+    resolved against the packages of the base image; ``packed``: its files are compressed already; ``local``:
+    its artifacts are files that the site names, by path or URL; ``by_role``: an Ansible role brings it
+    (``ua_role.py``).
     """
 
     fetch: Callable[[UaVersion, Fetching], tuple[Path, ...]]
     members: Callable[[UaVersion, Sequence[Path]], Iterator[Member]]
     hooks: Mapping[str, str] = field(default_factory=dict)
     activation: tuple[str, ...] = ()
+    would_install: str = ""
     needs_base: bool = False
     packed: bool = False
     local: bool = False

@@ -54,6 +54,7 @@ KIND = Kind(
     members=_members,
     hooks={"install": _INSTALL},
     activation=("install_packages",),
+    would_install="would_install() { lacks_packages; }\n",
     needs_base=True,
     packed=True,
 )

@@ -75,6 +75,7 @@ KIND = Kind(
     members=_members,
     hooks={"install": _INSTALL},
     activation=("install_packages",),
+    would_install="would_install() { lacks_packages; }\n",
     packed=True,
     local=True,
 )

@@ -140,6 +140,16 @@ def _failed(_context: Context, arguments: dict[str, Any], _check: bool) -> dict[
     raise error_from_document(document)
 
 
+def _closing(context: Context, arguments: dict[str, Any], check: bool) -> dict[str, Any]:
+    name, discard = str(arguments["session"]), bool(arguments.get("discard", False))
+    if discard and not arguments.get("allow_destroy"):
+        raise UsageError(
+            f"Cannot discard the data of session '{name}': destruction is off unless asked for",
+            hint="set session_allow_destroy=true (vmm: --yes)",
+        )
+    return session.begin_close(context, name, discard=discard, check=check)
+
+
 def _suspension(verb: str) -> _Step:
     def step(context: Context, arguments: dict[str, Any], check: bool) -> dict[str, Any]:
         fence = int(arguments["fence"]) if arguments.get("fence") else None
@@ -174,9 +184,7 @@ _STEPS: dict[str, _Step] = {
     "touched": lambda context, arguments, check: session.touch(
         context, str(arguments["session"]), check=check
     ),
-    "closing": lambda context, arguments, check: session.begin_close(
-        context, str(arguments["session"]), discard=bool(arguments.get("discard", False)), check=check
-    ),
+    "closing": _closing,
     "released": lambda context, arguments, check: session.release(
         context, str(arguments["session"]), check=check
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any
 
@@ -9,12 +10,12 @@ from vmm_automation.ansible.action_base import VmmAction, text_list
 from vmm_automation.errors import UsageError
 from vmm_automation.operations import (
     deployment,
+    ua_drain,
     ua_lifecycle,
     ua_publication,
     ua_rollout,
     ua_rollout_control,
     ua_status,
-    vm_lock,
 )
 from vmm_automation.operations.context import Context
 from vmm_automation.operations.ua_rollout_plan import Terms
@@ -22,6 +23,7 @@ from vmm_automation.ports import Guest
 
 _REQUESTS = {"checked": deployment.checked, "prepared": deployment.prepared}
 _OFFERS = {"published", "withdrawn"}
+_ROLLED_OUT = {"active", "updated"}
 _ROLLOUTS = {"opened", "concluded", "paused", "stopped", "shown"}
 
 
@@ -33,19 +35,28 @@ class ActionModule(VmmAction):
         state = _text(arguments, "state")
         run = str(self.variables.get("vmm_run") or "")
         if request := _REQUESTS.get(state):
-            names = text_list(arguments.get("vms") or [], name="ua_vms")
-            limit = _text(arguments, "limit")
             ua_id, version = _text(arguments, "id"), _text(arguments, "version")
-            return request(context, names, ua_id=ua_id, version=version, limit=limit)
+            return request(context, ua_id=ua_id, version=version, **_targets(arguments))
         if state in _OFFERS:
             return _offer(context, arguments, state=state, check=check)
         if state in _ROLLOUTS:
             return _rollout(context, arguments, state=state, run=run, check=check)
         guest = self.guest()
+        if state in _ROLLED_OUT:
+            return _rolled_out(context, guest, arguments, check=check)
         if check:
             return _on_guest(context, guest, arguments, state=state, check=True)
-        with vm_lock.held(context, guest.name):
+        with _alone(context, guest, arguments, state=state):
             return _on_guest(context, guest, arguments, state=state, check=False)
+
+
+def _alone(
+    context: Context, guest: Guest, arguments: dict[str, Any], *, state: str
+) -> AbstractContextManager[None]:
+    ua_id = _text(arguments, "id")
+    drain_s = int(arguments.get("drain_s") or 0) if state == "absent" else 0
+    reason = f"UA '{ua_id}' is removed from it"
+    return ua_drain.alone(context, guest.name, ua_id=ua_id, reason=reason, drain_s=drain_s)
 
 
 def _offer(context: Context, arguments: dict[str, Any], *, state: str, check: bool) -> dict[str, Any]:
@@ -73,9 +84,14 @@ def _rollout(
         return ua_rollout.concluded(context, ua_id=ua_id, run=run, check=check)
     if arguments.get("resume"):
         return ua_rollout.resumed(context, ua_id=ua_id, run=run, check=check)
+    terms, meant = _terms(context, arguments), _targets(arguments)
+    return ua_rollout.opened(context, ua_id=ua_id, terms=terms, run=run, check=check, **meant)
+
+
+def _targets(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Which VMs are meant."""
     names = text_list(arguments.get("vms") or [], name="ua_vms")
-    terms, limit = _terms(context, arguments), _text(arguments, "limit")
-    return ua_rollout.opened(context, names, ua_id=ua_id, terms=terms, limit=limit, run=run, check=check)
+    return {"names": names, "pool": _text(arguments, "pool"), "limit": _text(arguments, "limit")}
 
 
 def _terms(context: Context, arguments: dict[str, Any]) -> Terms:
@@ -96,8 +112,6 @@ def _on_guest(
     context: Context, guest: Guest, arguments: dict[str, Any], *, state: str, check: bool
 ) -> dict[str, Any]:
     ua_id, version = _text(arguments, "id"), _text(arguments, "version")
-    if state in {"active", "updated"}:
-        return _rolled_out(context, guest, arguments, check=check)
     if state == "absent":
         allowed = bool(arguments.get("allow_destroy", False))
         return deployment.absent(

@@ -6,7 +6,7 @@ from typing import Any
 
 from vmm_automation.ansible.action_base import VmmAction
 from vmm_automation.errors import UsageError
-from vmm_automation.operations import cleaning, session_guest
+from vmm_automation.operations import cleaning, image_preview, session_guest
 from vmm_automation.operations.context import Context
 
 #: steps of a run that takes none of them in a dry run
@@ -46,6 +46,8 @@ class ActionModule(VmmAction):
             if number and orphan:
                 raise UsageError("Give a generation or a volume, not both", hint="vmm image deploy --help")
             return session_guest.restore(context, guest, session, number=number, orphan=orphan, check=check)
+        if state == "previewed":
+            return image_preview.preview(context, guest, session)
         if state == "cleaned":
             return cleaning.clean(context, guest, check=check)
         raise UsageError(f"'{state}' is not a state of user images", hint="user_image_state=captured")

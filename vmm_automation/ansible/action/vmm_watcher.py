@@ -1,5 +1,5 @@
-"""A Watcher of a session: assigned, updated, revoked; the suspend right: lock_acquired, lock_released,
-lock_handed_over, lock_broken.
+"""A Watcher of a session: assigned, updated, revoked; the suspend right: lock_acquired, lock_renewed,
+lock_released, lock_handed_over, lock_broken.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from vmm_automation.model.times import read_moment, read_time
 from vmm_automation.operations import tokens, watcher
 from vmm_automation.operations.context import Context
 
-_LEASE_S = 300
+_BY_WATCHERS = frozenset({"lock_acquired", "lock_renewed", "lock_released", "lock_handed_over"})
 
 
 class ActionModule(VmmAction):
@@ -23,7 +23,7 @@ class ActionModule(VmmAction):
 
     def needs_token(self, arguments: dict[str, Any]) -> bool:
         """The suspend right is for Watchers to take and give; breaking it is the operator's."""
-        return arguments.get("state") in {"lock_acquired", "lock_released", "lock_handed_over"}
+        return arguments.get("state") in _BY_WATCHERS
 
     def perform(self, context: Context, arguments: dict[str, Any], *, check: bool) -> dict[str, Any]:
         """See :mod:`vmm_automation.operations.watcher`."""
@@ -43,9 +43,12 @@ class ActionModule(VmmAction):
             return watcher.revoke(context.store, context.clock, reason=reason, idempotent=True, **common)
         if state == "lock_released":
             return watcher.lock_release(context.store, context.clock, idempotent=True, **common)
-        common["lease"] = timedelta(seconds=int(arguments.get("seconds") or _LEASE_S))
+        seconds = int(arguments.get("seconds") or 0) or context.site.policies.suspend_lease_s
+        common["lease"] = timedelta(seconds=seconds)
         if state == "lock_acquired":
             return watcher.lock_acquire(context.store, context.clock, **common)
+        if state == "lock_renewed":
+            return watcher.lock_renew(context.store, context.clock, **common)
         if state == "lock_handed_over":
             common |= {"to": str(arguments.get("to") or ""), "idempotent": True}
             return watcher.lock_hand_over(context.store, context.clock, **common)

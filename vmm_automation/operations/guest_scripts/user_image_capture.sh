@@ -1,23 +1,25 @@
 # Writes the declared paths that exist into one tar below the spool; prints how consistent it is, its size and its digest.
+# Where the guest knows what has changed since an earlier archive, only that is in the tar; see user_image_stamps.sh.
 # Set by the caller besides: excludes (patterns, one a line), target (the tar, or /dev/null to only count), freeze_s,
-# functions 'freeze_hook' and 'thaw_hook', and freezing ('none', 'signal' or 'hook').
-frozen='' alarm=''
-trap 'status=$?; (thaw) || true; [ "$status" = 0 ] || rm -f "$target"' EXIT
+# functions 'freeze_hook' and 'thaw_hook', freezing ('none', 'signal' or 'hook'), tag (the name that the archive will
+# have, empty for none), and base (that of the archive before it, empty for all of the content).
+frozen='' alarm='' partial=''
+trap 'status=$?; (thaw) || true; rm -f "$work".*; [ "$status" = 0 ] || rm -f "$target"' EXIT
 trap 'exit 129' HUP INT TERM
 [ "$target" = /dev/null ] || rm -f "$spool"/.vmm-user-image.*
 cd "$home"
 
-# What exists is decided with the account's rights too: root would see through a link that the account cannot follow.
-archive() {
-    printf '%s\n' "$excludes" | as_account sh -c '
-        for path; do
-            shift
-            if [ -e "$path" ] || [ -L "$path" ]; then set -- "$@" "$path"; fi
-        done
-        exec tar --create --sort=name --format=posix \
-            --pax-option="exthdr.name=%d/PaxHeaders/%f,delete=atime,delete=ctime" --numeric-owner \
-            --xattrs --xattrs-include="user.*" --sparse --exclude-from=- --files-from=/dev/null --file=- -- "$@"
-    ' sh "$@"
+content='--format=posix --pax-option=exthdr.name=%d/PaxHeaders/%f,delete=atime,delete=ctime --numeric-owner --xattrs
+    --xattrs-include=user.* --sparse --file=-'
+
+take() {
+    if [ -n "$partial" ]; then
+        # shellcheck disable=SC2016 # the inner shell's
+        tr '\n' '\0' <"$work.changed" | as_account env content="$content" sh -fc \
+            'exec tar --create $content --no-recursion --null --verbatim-files-from --files-from=-'
+    else
+        members "$content" "$@"
+    fi
 }
 
 # One call of the account itself reaches all of its processes at once, as many as there are.
@@ -68,7 +70,7 @@ thaw() {
 }
 
 if [ "$target" = /dev/null ]; then
-    archive "$@" | tar --list --file=- | wc -l
+    members "$content" "$@" | tar --list --file=- | wc -l
     exit 0
 fi
 consistency=stopped
@@ -78,12 +80,14 @@ if [ -n "$(processes)" ]; then
     [ "$frozen" != hook ] || consistency=frozen
     [ "$frozen" != signal ] || [ -n "$(moving)" ] || consistency=frozen
 fi
+if scan "$@" && compare; then partial=yes; fi
 # Status 1 is tar's word for "a file changed while I read it"; a second look settles what was a passing write.
 status=0
-archive "$@" >"$target" || status=$?
+take "$@" >"$target" || status=$?
+if [ -n "$partial" ] && [ "$status" -gt 1 ]; then partial='' status=1; fi # what had changed is gone meanwhile
 if [ "$status" = 1 ]; then
     status=0
-    archive "$@" >"$target" || status=$?
+    take "$@" >"$target" || status=$?
     [ "$status" != 1 ] || consistency=live status=0
 fi
 [ "$status" = 0 ] || exit "$status"
@@ -93,5 +97,7 @@ case $consistency in
     frozen) [ "$frozen" = hook ] || [ -z "$(moving)" ] || consistency=live ;;
 esac
 thaw
+keep_stamps || true
+[ -z "$partial" ] || tell_changes
 digest=$(sha256sum <"$target")
 printf 'consistency %s\nsize %s\nsha256 %s\n' "$consistency" "$(stat -c %s "$target")" "${digest%% *}"

@@ -10,7 +10,7 @@ left() {
     # shellcheck disable=SC2086 # lists of paths
     {
         find $swept -user "$uid" -printf 'path %p\n' 2>/dev/null || true
-        for file in $kept_elsewhere "$stages"* "$spool"/.vmm-user-image.*; do
+        for file in $kept_elsewhere "$stages"* "$spool"/.vmm-user-image[.-]*; do
             if exists "$file"; then echo "path $file"; fi
         done
     }
@@ -40,7 +40,7 @@ remove_elsewhere() {
     # shellcheck disable=SC2086 # lists of paths
     {
         find $swept -depth -user "$uid" -delete 2>/dev/null || true
-        rm -rf $kept_elsewhere "$stages"* "$spool"/.vmm-user-image.* "$home"
+        rm -rf $kept_elsewhere "$stages"* "$spool"/.vmm-user-image[.-]* "$home"
     }
     ipc_objects | while read -r _ option number; do
         ipcrm "$option" "$number" || true

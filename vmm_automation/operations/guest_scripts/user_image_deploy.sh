@@ -1,10 +1,10 @@
 # Unpacks a tar beside the home, proves what came out, and switches the paths into the home by renames.
-# Set by the caller besides: archive (the tar), archive_digest, tree_digest (of listing, below), and a function
-# 'convert' that brings what was unpacked to the data version that the UA reads.
+# Set by the caller besides: archive (the tar), archive_digest, tree_digest (of listing, below), a function 'convert' that
+# brings what was unpacked to the data version that the UA reads, and for user_image_stamps.sh excludes, tag and base.
 stage=$stages$id
 cleanup() {
     [ "$1" = 0 ] || put_back
-    rm -rf "$stage" "$archive"
+    rm -rf "$stage" "$archive" "$work".*
 }
 # A switch that failed half-way is undone, so that the home holds either all of the generation or none of it.
 put_back() {
@@ -69,3 +69,5 @@ for path in "$@"; do
     fi
     if exists "$stage/new/$path"; then mv -T "$stage/new/$path" "$home/$path"; fi
 done
+cd "$home"
+if scan "$@"; then keep_stamps; fi || true

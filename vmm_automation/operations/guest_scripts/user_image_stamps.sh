@@ -1,0 +1,67 @@
+# What the files of an archive looked like when it was made or unpacked: by that a later capture knows what has changed.
+# A stamp is device, inode, size, both times and mode of a member. Nobody but root can set the time of an inode, so that
+# equal stamps mean equal content; a file that was written twice within one tick of the clock is the exception, and what
+# was that young at the time never counts as unchanged. Stamps are kept by the archive's name, and never leave the guest.
+# Set by the caller besides: excludes, tag, base.
+work=$spool/.vmm-user-image.$id.stamps
+stamps=$spool/.vmm-user-image-stamps.
+tick_s=0.05 # several ticks
+
+# tar with options, of those of the paths that exist. What exists is decided with the account's rights too: root would see
+# through a link that the account cannot follow.
+members() {
+    options=$1
+    shift
+    printf '%s\n' "$excludes" | as_account env options="$options" sh -fc '
+        for path; do
+            shift
+            if [ -e "$path" ] || [ -L "$path" ]; then set -- "$@" "$path"; fi
+        done
+        exec tar --create --sort=name $options --exclude-from=- --files-from=/dev/null -- "$@"
+    ' sh "$@"
+}
+
+# The stamps of all members. Names are lines: one with a line break is not found, which fails this, or is no path of the
+# manifest. A program that writes through memory changes no time while its page is dirty: after the sync it does.
+scan() {
+    [ -n "$tag$base" ] || return 1
+    case $(stat -f -c %T .) in ext2/ext3 | xfs | btrfs) ;; *) return 1 ;; esac
+    sync -f . || return 1
+    date +%s.%N >"$work.began"
+    members '--verbose --quoting-style=literal --file=/dev/null' "$@" | tr '\n' '\0' |
+        as_account xargs -0 -r stat --printf='%d %i %s %.9Y %.9Z %f %n\n' -- >"$work.found" || return 1
+    sort "$work.found" >"$work.now"
+}
+
+# What is another since the archive 'base': lines of 'changed'; what is the same: 'kept', as in the manifest.
+compare() {
+    [ -n "$base" ] && [ -e "$stamps$base" ] || return 1
+    comm -23 "$work.now" "$stamps$base" | cut -d' ' -f7- >"$work.changed"
+    comm -12 "$work.now" "$stamps$base" | awk '{
+        kind = substr($6, 1, 1); size = kind == "4" ? 0 : $3
+        print kind, size, $4, substr($0, length($1 $2 $3 $4 $5 $6) + 7)
+    }' | sort >"$work.kept"
+}
+
+tell_changes() {
+    kept=$(sha256sum <"$work.kept")
+    for names in now "$base"; do
+        file=$work.now
+        [ "$names" = now ] || file=$stamps$base
+        cut -d' ' -f7- "$file" | sort >"$work.names.$names"
+    done
+    printf 'kept %s\nremoved %s\n' "${kept%% *}" \
+        "$(comm -13 "$work.names.now" "$work.names.$base" | tr '\n' '\0' | base64 -w0)"
+}
+
+# Keep the stamps of 'tag', and those of 'base', in case what was taken now does not become a generation.
+keep_stamps() {
+    [ -n "$tag" ] || return 0
+    for file in "$stamps"*; do
+        [ "$file" = "$stamps$base" ] || rm -f "$file"
+    done
+    [ -e "$work.now" ] || return 0
+    # shellcheck disable=SC2016 # awk's
+    awk -v began="$(cat "$work.began")" -v tick="$tick_s" '$5 >= began - tick { sub(/^[^ ]*/, "?") } { print }' \
+        "$work.now" | sort >"$work.stamps" && mv "$work.stamps" "$stamps$tag"
+}

@@ -1,0 +1,169 @@
+"""A user's data on its way out of a guest: all of it, or what has changed since an archive that we have.
+
+The guest says what has changed, by stamps that it kept from that archive (``user_image_stamps.sh``); what it
+says is compared with the manifest, and what is put together is read and proven whole. Wherever anything does
+not fit, all of the data is fetched: that costs time, never data.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from vmm_automation.errors import ArtifactInvalid, GuestUnreachable
+from vmm_automation.images import splice
+from vmm_automation.images.archive import ArchivePolicy, read_archive
+from vmm_automation.images.layers import declared, layer_of
+from vmm_automation.images.manifest import first_difference
+from vmm_automation.model.image import FileEntry, Manifest
+from vmm_automation.model.ua import UaDefinition
+from vmm_automation.operations.user_image_answers import answers, fail, succeeded
+from vmm_automation.operations.user_image_scripts import SessionAccount, capture_script
+from vmm_automation.ports import Guest
+from vmm_automation.trace import point
+
+#: every so many generations all of the data is fetched, whatever the guest says
+WHOLE_EVERY: Final = 16
+#: below that, reading the archive before costs more than it saves
+WORTH_BYTES: Final = 4 << 20
+
+
+@dataclass(frozen=True)
+class Base:
+    """The archive that the guest may know what has changed since; ``read`` puts its tar into a directory.
+
+    Unless ``stamped`` its stamps, if there are any, tell nothing of the files that the guest has now.
+    """
+
+    archive: str
+    manifest: Manifest
+    read: Callable[[Path], Path]
+    stamped: bool = True
+
+    @property
+    def worthwhile(self) -> bool:
+        """Whether what has changed since is asked for at all."""
+        if not self.stamped:
+            return False
+        return self.manifest.size >= WORTH_BYTES and (self.manifest.generation + 1) % WHOLE_EVERY != 0
+
+
+@dataclass(frozen=True)
+class Source:
+    """Whose data is fetched from where, and what of it is let in."""
+
+    guest: Guest
+    ua: UaDefinition
+    account: SessionAccount
+    policy: ArchivePolicy
+
+    def entries(self, tar: Path) -> tuple[FileEntry, ...]:
+        """What a tar holds, all of it read."""
+        return read_archive(tar, policy=self.policy, layer=self.layer)
+
+    @property
+    def layer(self) -> Callable[[str], str]:
+        """Tells the layer of a path."""
+        return partial(layer_of, declared(self.ua.user_data))
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """The entries of what was fetched, and how to have the whole tar; ``whole`` is false for changes only."""
+
+    consistency: str
+    files: tuple[FileEntry, ...]
+    whole: bool
+    complete: Callable[[], bool]
+
+
+def fetch(source: Source, *, into: Path, tag: str, base: Base | None = None) -> Fetched:
+    """Bring the data to the controller. Nothing stays in the guest but the stamps of archive ``tag``.
+
+    Raises:
+        TaskFailed: tar failed in the guest, or its tar changed on the way.
+        ArtifactInvalid: the tar holds what an image may not hold.
+    """
+    told = _fetch_tar(source, into=into, tag=tag, base=base.archive if base else "")
+    consistency = told["consistency"]
+    files = source.entries(into)
+    if base is None or "kept" not in told:
+        return Fetched(consistency, files, whole=True, complete=lambda: True)
+    kept = _kept(base.manifest, told, changed={entry.path for entry in files})
+    if kept is None:
+        into.unlink()
+        return fetch(source, into=into, tag=tag)
+    kept = splice.relayered(kept, {entry.path: source.layer(entry.path) for entry in kept})
+    merged = tuple(sorted((*kept, *files), key=lambda entry: entry.path))
+    complete = partial(_complete, source, base, into=into, kept=kept, merged=merged)
+    return Fetched(consistency, merged, whole=False, complete=complete)
+
+
+def _kept(manifest: Manifest, told: dict[str, str], *, changed: set[str]) -> tuple[FileEntry, ...] | None:
+    """The entries that are as they were; None where what the guest told of them is not what we have."""
+    try:
+        names = base64.b64decode(told.get("removed", ""), validate=True).split(b"\0")
+    except ValueError:
+        return None
+    removed = {os.fsdecode(name).removesuffix("/") for name in names if name}
+    kept = splice.unchanged(manifest.files, removed=removed - changed, changed=changed)
+    return kept if splice.stamps_digest(kept) == told["kept"] else None
+
+
+def _complete(
+    source: Source, base: Base, *, into: Path, kept: tuple[FileEntry, ...], merged: tuple[FileEntry, ...]
+) -> bool:
+    """Make ``into`` the whole tar; False where the archive before cannot be read, or does not fit."""
+    before, whole = into.with_suffix(".before"), into.with_suffix(".whole")
+    try:
+        tar = base.read(before)
+        splice.splice(tar, into, kept={entry.path for entry in kept}, into=whole)
+        tar.unlink()
+        fits = not first_difference(merged, source.entries(whole))
+    except ArtifactInvalid:
+        fits = False
+    if fits:
+        whole.replace(into)
+    return fits
+
+
+def _fetch_tar(source: Source, *, into: Path, tag: str, base: str) -> dict[str, str]:
+    """One script and one transfer; what the script told."""
+    guest, ua, limit = source.guest, source.ua, 2 * source.policy.max_bytes  # headers come on top of content
+    operation = secrets.token_hex(8)
+    script = capture_script(source.account, operation=operation, ua=ua, tag=tag, base=base)
+    doing = f"capture the user data of UA '{ua.id}'"
+    made = answers(succeeded(guest, guest.run(script), doing=doing))
+    remote = source.account.archive(operation)
+    try:
+        if int(made["size"]) > limit:
+            raise ArtifactInvalid(
+                f"User image of UA '{ua.id}' on VM '{guest.name}' refused: "
+                f"its tar has {made['size']} bytes, more than {limit}",
+                hint="exclude large paths under user_data.exclude in the UA definition",
+                details={"host": guest.name, "size": int(made["size"])},
+            )
+        guest.fetch(remote, into)
+    finally:
+        _forget(guest, remote)
+    with into.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if digest != made["sha256"]:
+        fail(guest, doing=doing, reason="the tar changed on its way to the controller")
+    point("image.capture.fetched")
+    return made
+
+
+def _forget(guest: Guest, remote: str) -> None:
+    """Remove a temporary file; where the guest is gone the next operation on it does so."""
+    try:
+        guest.run(f"rm -f '{remote}'")
+    except GuestUnreachable:
+        return
