@@ -97,6 +97,16 @@ def test_changes_take_no_more_away_than_allowed_and_never_all(pool: tuple[Wanted
         assert serving - away
 
 
+def test_last_vm_that_serves_stays_until_another_does_though_it_is_more_than_wanted() -> None:
+    """One cold VM is wanted, and the one there is dirty: the running one goes when that is clean."""
+    wanted = Wanted(Levels(0, 0, 1), 1, 2)
+    dirty = Member("p-0", COLD, clean=False, current=False, serving=False)
+    running = Member("p-1", READY)
+    assert plan(wanted, [dirty, running]).of(Act.DELETE) == []
+    cleaned = replace(dirty, clean=True, current=True, serving=True)
+    assert [step.vm for step in plan(wanted, [cleaned, running]).of(Act.DELETE)] == ["p-1"]
+
+
 @given(pools())
 def test_order_of_what_was_found_does_not_matter(pool: tuple[Wanted, list[Member]]) -> None:
     """The same VMs give the same plan."""

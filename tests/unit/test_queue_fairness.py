@@ -88,8 +88,12 @@ def test_vms_are_kept_as_if_those_ahead_were_served_one_by_one(
 def test_who_is_behind_takes_nothing_from_those_ahead(
     fleet: list[dict[str, Any]], asked: list[dict[str, Any]]
 ) -> None:
-    """After the last has taken its VM, those ahead still get exactly what they would have got."""
-    facts = [a_vm(f"vm-{number}", **changes) for number, changes in enumerate(fleet)]
+    """After the last has taken its VM, as many of those ahead get one as would have got one.
+
+    In one region: in several, who is served anywhere changes which of equal VMs the others get.
+    """
+    one_region = {"offers": Offers(region="n")}
+    facts = [a_vm(f"vm-{number}", **(changes | one_region)) for number, changes in enumerate(fleet)]
     *ahead, last = [a_request(number, **changes) for number, changes in enumerate(asked)]
     without = served_in_order(ahead, facts, pack=False)
     taken = given_to(last, kept(facts, ahead), pack=False)

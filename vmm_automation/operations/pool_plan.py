@@ -115,8 +115,9 @@ def plan(wanted: Wanted, found: Iterable[Member]) -> Plan:
     kept = [member for member in idle if member.vm not in gone]
     busy = len(members) - len(idle)
     assigned = _assign(_within(wanted.levels, wanted.most - busy), kept)
-    steps += [Step(Act.DELETE, member.vm, "more than wanted") for member in assigned.surplus]
     staying = [member for member in kept if member.vm in assigned.targets]
+    surplus = _not_the_last(assigned.surplus, staying)
+    steps += [Step(Act.DELETE, member.vm, "more than wanted") for member in surplus]
     total = len(members) - len(steps)
     steps += [Step(Act.CREATE, "", "missing", warmth) for warmth in assigned.missing]
     changing, waiting = _to_change(wanted, staying, missing=len(assigned.missing))
@@ -162,6 +163,14 @@ def _assign(levels: Levels, kept: Sequence[Member]) -> _Assigned:
     found.surplus = left
     found.missing = [warmth for warmth in Warmth for _each in range(lacking[warmth])]
     return found
+
+
+def _not_the_last(surplus: Sequence[Member], staying: Sequence[Member]) -> list[Member]:
+    """What goes at once of the surplus: all, but one that serves until one of those that stay does."""
+    if not staying or any(member.serving for member in staying):
+        return list(surplus)
+    spared = next((member for member in surplus if member.serving), None)
+    return [member for member in surplus if member is not spared]
 
 
 def _to_change(
