@@ -8,10 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
-from vmm_automation.adapters.cached_files import sha256_of
-
+from ..demo_ua import write_demo_ua
 from ..made_site import MadeSite, make_site
 from ..programs.sandbox_guest import SandboxGuest
 from .test_playbooks import Outcome, play
@@ -43,18 +41,8 @@ class World:
 def world(tmp_path: Path) -> World:
     """Three versions of a service that has configuration, unit and probe."""
     site = make_site(tmp_path / "made", running=["vm-1"])
-    versions: dict[str, Any] = {}
-    for version in ("1.0", "2.0", "3.0"):
-        content = tmp_path / version
-        content.mkdir()
-        (content / "program").write_text(f"version {version}\n")
-        name = str(site.directory / "uas" / f"demo-{version}")
-        archive = Path(shutil.make_archive(name, "gztar", content))
-        artifact = {"source": archive.name, "sha256": sha256_of(archive)}
-        versions[version] = {"kind": "archive", "artifacts": [artifact]}
     probe = {"kind": "command", "command": ["true"]}
-    definition = {"command": ["sleep", "1"], "probe": probe, "files": {"a": "b"}, "versions": versions}
-    (site.directory / "uas" / "demo.yml").write_text(yaml.safe_dump(definition, sort_keys=False))
+    write_demo_ua(site.directory, work=tmp_path, probe=probe, files={"a": "b"})
     guest = SandboxGuest(tmp_path / "guest")
     return World(site, guest, guest.reached_by_ansible())
 

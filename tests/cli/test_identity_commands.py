@@ -193,6 +193,8 @@ def test_close_by_a_watcher_goes_through_the_playbook_with_name_and_token(tmp_pa
     file = guarded.directory / "site.yml"
     file.write_text(file.read_text() + ACCESS)
     guarded.claim()
+    with guarded.store() as store, store.transaction() as tx:
+        tx.execute("UPDATE sessions SET state = 'active'")
     by = ("--as", "ann")
     close = ("session", "close", "s-1", "--as", "bo")
     token = token_of(guarded, "bo", *by)

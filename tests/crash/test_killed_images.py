@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
-import shlex
 import shutil
 import signal
 import subprocess
-import sys
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -25,8 +22,8 @@ from ..fake_clock import FakeClock
 from ..programs.stored_images import numbers, store_generation
 from ..real_state import RealState
 from .image_acts import ANN, open_context
+from .own_process import run_apart
 
-TOP = Path(__file__).parents[2]
 CASES = [
     ("restore", "audit.appended"),
     ("pin", "audit.appended"),
@@ -84,16 +81,7 @@ class Stored:
 
     def run(self, act: str, *, kill_at: str = "") -> subprocess.CompletedProcess[str]:
         """Do something in a process of its own, whose parent ends with it."""
-        words = [sys.executable, "-m", "tests.crash.image_acts", str(self.place), self.state.url, act]
-        return subprocess.run(
-            ["sh", "-c", f"{shlex.join(words)}; exit $?"],
-            cwd=TOP,
-            env={**os.environ, "VMM_TRACE_KILL": kill_at},
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=120,
-        )
+        return run_apart("tests.crash.image_acts", str(self.place), self.state.url, act, kill_at=kill_at)
 
     def finish(self, act: str) -> dict[str, Any]:
         """Do something to its end; the document."""

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
-import shlex
 import shutil
 import signal
 import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,8 +21,8 @@ from vmm_automation.operations.vm_facts import facts
 from vmm_automation.state import pools
 
 from ..real_state import RealState
+from .own_process import run_apart
 from .pool_acts import open_world
-from .world import TOP
 
 #: each point, and the pool's levels at that run; the run before made two ready VMs
 POINTS_AND_LEVELS: dict[str, str] = {
@@ -74,16 +71,7 @@ class PoolPlace:
 
     def run(self, *, kill_at: str = "") -> subprocess.CompletedProcess[str]:
         """A refill in a process whose parent ends with it."""
-        words = [sys.executable, "-m", "tests.crash.pool_acts", str(self.place), self.state.url]
-        return subprocess.run(
-            ["sh", "-c", f"{shlex.join(words)}; exit $?"],
-            cwd=TOP,
-            env={**os.environ, "VMM_TRACE_KILL": kill_at},
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=120,
-        )
+        return run_apart("tests.crash.pool_acts", str(self.place), self.state.url, kill_at=kill_at)
 
     def kill(self, *, at: str) -> None:
         """One that does not get beyond a point."""

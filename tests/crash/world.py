@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import shlex
 import shutil
 import signal
 import subprocess
-import sys
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -24,8 +21,8 @@ from vmm_automation.state import ledger, sessions, vms
 
 from ..real_state import RealState
 from .file_vms import FileVms
+from .own_process import run_apart
 
-TOP = Path(__file__).parents[2]
 PORT = 20500
 
 
@@ -98,16 +95,7 @@ class World:
 
     def run(self, act: str, *, kill_at: str = "") -> subprocess.CompletedProcess[str]:
         """Do something in a process of its own, whose parent ends with it; it may be killed on the way."""
-        words = [sys.executable, "-m", "tests.crash.acts", str(self.state.home), self.state.url, act]
-        return subprocess.run(
-            ["sh", "-c", f"{shlex.join(words)}; exit $?"],
-            cwd=TOP,
-            env={**os.environ, "VMM_TRACE_KILL": kill_at},
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=120,
-        )
+        return run_apart("tests.crash.acts", str(self.state.home), self.state.url, act, kill_at=kill_at)
 
     def kill(self, act: str, *, at: str) -> None:
         """Do something and be killed at a trace point: it must come to that point."""

@@ -61,9 +61,15 @@ def vmm(site: Controller) -> Controller:
 
 @pytest.fixture
 def idle_vms(site: Controller, two_vms: tuple[str, str]) -> tuple[str, str]:
-    """The two VMs without a session, whatever a test before left."""
+    """The two VMs, running and without a session or another VM beside them, whatever a test before left."""
     for session in site.live_sessions():
         site("session", "close", session["id"])
+    for domain in site.domains():
+        vm = domain.removeprefix(f"vmm-{site.name}-")
+        if vm not in two_vms:
+            site("vm", "delete", vm, "--yes")
+        elif site.virsh("domstate", domain).strip() != "running":
+            site("vm", "start", vm)
     return two_vms
 
 

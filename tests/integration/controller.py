@@ -227,22 +227,29 @@ class Started:
 
     def family(self) -> list[psutil.Process]:
         """The command's process and all that it started."""
-        parent = psutil.Process(self.process.pid)
-        return [parent, *parent.children(recursive=True)]
+        children: dict[int, list[psutil.Process]] = {}
+        for process in psutil.process_iter():
+            with suppress(psutil.NoSuchProcess):
+                children.setdefault(process.ppid(), []).append(process)
+        found = [psutil.Process(self.process.pid)]
+        for process in found:
+            found += children.get(process.pid, [])
+        return found
 
     def kill_tree(self) -> None:
         """Kill all of it at once with SIGKILL, as a crash of the controller would."""
-        doomed: set[psutil.Process] = set()
-        while fresh := set(self.family()) - doomed:  # stopped first, so that none can start another unseen
-            for process in fresh:
+        doomed: list[psutil.Process] = []
+        while fresh := [each for each in self.family() if each not in doomed]:
+            for process in fresh:  # stopped first, so that none can start another unseen
                 with suppress(ProcessLookupError):
                     os.kill(process.pid, signal.SIGSTOP)
-            doomed |= fresh
-        for process in doomed:
+            wait_until(lambda held=fresh: all(map(_stands_still, held)), what="all of the run stands still")
+            doomed += fresh
+        for process in reversed(doomed):  # children first: a parent's end wakes stopped groups
             with suppress(ProcessLookupError):
                 os.kill(process.pid, signal.SIGKILL)
         self.process.communicate()
-        _gone, alive = psutil.wait_procs(list(doomed), timeout=30)
+        _gone, alive = psutil.wait_procs(doomed, timeout=30)
         assert not alive, alive
 
     def end(self, number: int) -> Result:
@@ -254,6 +261,13 @@ class Started:
         """Wait until it has ended."""
         stdout, stderr = self.process.communicate(timeout=120)
         return Result(self.process.returncode, _document(stdout), "".join(self.said) + stderr)
+
+
+def _stands_still(process: psutil.Process) -> bool:
+    """Whether a process that was sent SIGSTOP has obeyed: one that was forking has done so only after it."""
+    with suppress(psutil.NoSuchProcess):
+        return process.status() in {psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP, psutil.STATUS_ZOMBIE}
+    return True
 
 
 def wait_until(condition: Any, *, what: str, seconds: float = 30) -> None:

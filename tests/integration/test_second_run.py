@@ -155,8 +155,8 @@ def test_stored_images_end_in_the_wanted_state_whatever_they_find(
     vmm: Controller, radicale: tuple[str, str]
 ) -> None:
     """Verify, restore and prune the generations of a user whose session is over, each twice."""
-    whose: dict[str, Any] = {"image_store_user": "una", "image_store_ua": "radicale"}
-    opened = vmm("session", "open", "--user", "una", "--ua", "radicale", "--vm", radicale[0]).result
+    whose: dict[str, Any] = {"image_store_user": "ula", "image_store_ua": "radicale"}
+    opened = vmm("session", "open", "--user", "ula", "--ua", "radicale", "--vm", radicale[0]).result
     vmm("image", "capture", opened["session"]["id"])
     vmm("session", "close", opened["session"]["id"])
     converge(vmm, "image_verify", nothing_to_do=True, image_store_all=True, **whose)
@@ -164,7 +164,7 @@ def test_stored_images_end_in_the_wanted_state_whatever_they_find(
     assert (restored["number"], restored["reason"]) == (3, "restored from generation 1")
     converge(vmm, "image_prune", image_store_keep_last=1, image_store_allow_destroy=True, **whose)
     converge(vmm, "image_flatten", nothing_to_do=True)
-    left = vmm("image", "list", "--user", "una").result["generations"]
+    left = vmm("image", "list", "--user", "ula").result["generations"]
     assert [generation["number"] for generation in left] == [3]
 
 

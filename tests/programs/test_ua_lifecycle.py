@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.demo_ua import write_demo_ua
 from tests.fake_clock import FakeClock
 from tests.made_site import make_site
 from tests.programs.sandbox_guest import SandboxGuest
-from vmm_automation.adapters.cached_files import sha256_of
 from vmm_automation.errors import Conflict, NotFound, TaskFailed
 from vmm_automation.model.ua import DeploymentState
 from vmm_automation.operations import deployment, ua, ua_lifecycle, ua_status
@@ -23,24 +23,12 @@ from vmm_automation.site import Site
 from vmm_automation.state import ledger
 from vmm_automation.state.store import Engine
 
-VERSIONS = ("1.0", "2.0", "3.0")
-
 
 @pytest.fixture
 def context(store: Engine, clock: FakeClock, tmp_path: Path) -> Iterator[Context]:
     """A site with one UA of three versions, each a small archive."""
     site = make_site(tmp_path / "made")
-    versions: dict[str, Any] = {}
-    for version in VERSIONS:
-        content = tmp_path / f"content-{version}"
-        content.mkdir()
-        (content / "program").write_text(f"version {version}\n")
-        name = str(site.directory / "uas" / f"demo-{version}")
-        archive = Path(shutil.make_archive(name, "gztar", content))
-        artifact = {"source": archive.name, "sha256": sha256_of(archive)}
-        versions[version] = {"kind": "archive", "artifacts": [artifact]}
-    definition = {"command": ["sleep", "1"], "versions": versions}
-    (site.directory / "uas" / "demo.yml").write_text(yaml.safe_dump(definition, sort_keys=False))
+    write_demo_ua(site.directory, work=tmp_path)
     made = Context(site=Site.load(site.directory), places=Places(site.home), clock=clock, actor="root")
     made.__dict__.update(store=store)
     yield made

@@ -32,7 +32,7 @@ def listing(
     Raises:
         InvalidName: the user or the UA can have no such name.
     """
-    of = _named(user=user, ua=ua)
+    of = {"user": user and check_name("user", user), "ua": ua and check_name("UA", ua)}
     read = orphans.list_orphans if orphaned else generations.list_generations
     with store.reading() as tx:
         found = read(tx, user=of["user"] or None, ua=of["ua"] or None)
@@ -49,7 +49,7 @@ def manifest(store: Store, *, user: str, ua: str, number: int = 0) -> dict[str, 
         NotFound: there is no such generation.
         InvalidName: the user or the UA can have no such name.
     """
-    of = _named(user=user, ua=ua)
+    of = {"user": check_name("user", user), "ua": check_name("UA", ua)}
     with store.reading() as tx:
         return {"changed": False, "manifest": generations.manifest_document(tx, **of, number=number or None)}
 
@@ -87,7 +87,3 @@ def _asides(store: Store, volumes: VolumeStore, *, user: str, ua: str) -> list[d
                 }
             )
     return found
-
-
-def _named(*, user: str, ua: str) -> dict[str, str]:
-    return {"user": user and check_name("user", user), "ua": ua and check_name("UA", ua)}

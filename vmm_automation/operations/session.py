@@ -133,8 +133,8 @@ def begin_close(
             return {"changed": False, "session": before.to_document(), "steps": []}
         now = context.clock.now()
         moves.require_none(tx, before)  # begun since: closed now, nothing of it would be captured
-        _require_no_other_run(context, before, now=now)
         _require_may_close(tx, context, before, now=now)
+        _require_no_other_run(context, before, now=now)
         with session_change(tx, context, session_id, action="session.close", now=now) as result:
             session = sessions.move_to(
                 tx,

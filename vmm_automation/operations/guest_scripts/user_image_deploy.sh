@@ -70,4 +70,5 @@ for path in "$@"; do
     if exists "$stage/new/$path"; then mv -T "$stage/new/$path" "$home/$path"; fi
 done
 cd "$home"
-if scan "$@"; then keep_stamps; fi || true
+# What was unpacked last is then old enough to count as unchanged.
+if [ -n "$tag" ] && sleep "$tick_s" && scan "$@"; then keep_stamps; fi || true
