@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from .calendars import calendar, keep_calendar
 from .controller import Controller
 from .killed_at import ON_VOLUME, kill_at
 
-VM = "vm-5"
+VM = "vm-1"
 _OPENING, _CLOSING = ON_VOLUME[:3], ON_VOLUME[3:]
 _JUNK = """
 cd /home/session && touch .undeclared && mkdir -p .local/share/radicale/empty
@@ -23,25 +22,12 @@ setpriv --reuid=session --clear-groups sh -c 'echo x >.local/share/radicale/devi
 """
 
 
-@pytest.fixture(scope="module")
-def vm(site: Controller, base_image: None) -> Iterator[None]:
-    """The one VM of these tests."""
-    del base_image
-    assert site("vm", "create", VM).changed
-    assert site("ua", "install", "radicale", "--version", "3.2.3", "--vm", VM).result
-    yield
-    site("vm", "delete", VM, "--yes")
-
-
 @pytest.fixture
-def volume(site: Controller, vm: None, tmp_path: Path) -> Controller:
+def volume(site: Controller, radicale: tuple[str, str], tmp_path: Path) -> Controller:
     """The site, where sessions have volumes; no session goes on."""
-    del vm
+    assert VM in radicale
     text = (site.site / "site.yml").read_text()
-    there = site.on_site(tmp_path / "site", {"site.yml": f"{text}  user_data_tier: volume\n"})
-    for session in there.live_sessions():
-        there("session", "close", session["id"])
-    return there
+    return site.on_site(tmp_path / "site", {"site.yml": f"{text}  user_data_tier: volume\n"})
 
 
 def words(user: str) -> tuple[str, ...]:
@@ -179,25 +165,28 @@ def test_what_a_given_up_session_wrote_is_kept_and_can_be_had_back(volume: Contr
     assert volume("image", "list", "--orphaned", "--user", "gus").result["generations"] == []
 
 
-@pytest.mark.parametrize("point", _OPENING)
-def test_opening_on_a_volume_killed_leaves_no_disk_and_loses_nothing(volume: Controller, point: str) -> None:
-    """The next session of anyone finds a VM without that disk, and the user's has what was stored."""
-    user = f"ola{_OPENING.index(point)}"
-    closed(volume, used(volume, user, colour="#123456ff"))
-    kill_at(volume, point, *words(user))
-    assert colour_of_next(volume, user) == "#123456ff"
-    assert sorted(path.name for path in (volume.home / "user_volumes" / "sessions").iterdir()) == []
-    assert volume("image", "list", "--orphaned", "--user", user).result["generations"] == []
+def test_opening_on_a_volume_killed_at_each_step_leaves_no_disk_and_loses_nothing(
+    volume: Controller,
+) -> None:
+    """Each opening gives the one before up; the last finds what was stored, and nothing is left of them."""
+    closed(volume, used(volume, "ola", colour="#123456ff"))
+    for point in _OPENING:
+        kill_at(volume, point, *words("ola"))
+    assert colour_of_next(volume, "ola") == "#123456ff"
+    require_nothing_left(volume, "ola")
 
 
-@pytest.mark.parametrize("point", _CLOSING)
-def test_closing_on_a_volume_killed_stores_one_generation(volume: Controller, point: str) -> None:
-    """Whether it has a volume or is deployed by files, the user finds the last change; nothing is aside."""
-    user = f"cal{_CLOSING.index(point)}"
-    session = used(volume, user, colour="#654321ff")
-    kill_at(volume, point, "session", "close", session["id"])
+def test_closing_on_a_volume_killed_at_each_step_stores_one_generation(volume: Controller) -> None:
+    """Each close comes further than the one before; the user finds the last change, by whichever tier."""
+    session = used(volume, "cal", colour="#654321ff")
+    for point in _CLOSING:
+        kill_at(volume, point, "session", "close", session["id"])
     closed(volume, session)
-    assert list(tiers(volume, user)) == [1]
-    assert colour_of_next(volume, user) == "#654321ff"
-    assert sorted(path.name for path in (volume.home / "user_volumes" / "sessions").iterdir()) == []
-    assert volume("image", "list", "--orphaned", "--user", user).result["generations"] == []
+    assert list(tiers(volume, "cal")) == [1]
+    assert colour_of_next(volume, "cal") == "#654321ff"
+    require_nothing_left(volume, "cal")
+
+
+def require_nothing_left(vmm: Controller, user: str) -> None:
+    assert sorted(path.name for path in (vmm.home / "user_volumes" / "sessions").iterdir()) == []
+    assert vmm("image", "list", "--orphaned", "--user", user).result["generations"] == []

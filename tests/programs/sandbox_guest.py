@@ -31,6 +31,10 @@ esac
 _DPKG = """#!/bin/sh
 db=@ROOT@/var/lib/dpkg/installed
 echo "$*" >>@ROOT@/state/dpkg.log
+policy=@ROOT@/usr/sbin/policy-rc.d
+if [ ! -x "$policy" ]; then may=yes; elif "$policy" tool.service start; then may=yes; else may=no; fi
+echo "$may" >@ROOT@/state/may-start
+[ ! -e @ROOT@/state/refuse-dpkg ] || { echo 'dpkg: error' >&2; exit 1; }
 for word in "$@"; do
     case $word in
         *.deb) name=${word##*/}; name=${name%_*}
@@ -39,6 +43,16 @@ for word in "$@"; do
         --*) ;;
         *) [ -z "$purge" ] || sed -i "/^$word /d" "$db" ;;
     esac
+done
+"""
+# Each package has a service and a socket of its name, and a template.
+_DPKG_QUERY = """#!/bin/sh
+[ "$1" = --listfiles ] || { cat @ROOT@/var/lib/dpkg/installed; exit 0; }
+shift
+for name in "$@"; do
+    echo "/usr/bin/$name"
+    for unit in service socket; do echo "/lib/systemd/system/$name.$unit"; done
+    echo "/lib/systemd/system/$name@.service"
 done
 """
 # 'shared' is what every package of the guest's own sources needs; 'greedy' wants another libc6. A package
@@ -90,13 +104,13 @@ _PROGRAMS = {
     "rpm": _RPM,
     "systemctl": _SYSTEMCTL,
     "dpkg": _DPKG,
-    "dpkg-query": "#!/bin/sh\ncat @ROOT@/var/lib/dpkg/installed\n",
+    "dpkg-query": _DPKG_QUERY,
     "id": "#!/bin/sh\necho 1000\n",
     "chown": "#!/bin/sh\n",
     "setpriv": '#!/bin/sh\nwhile [ "${1#--}" != "$1" ]; do shift; done\nexec "$@"\n',
     "journalctl": "#!/bin/sh\necho the last words of the service\n",
 }
-_PLACES = ("/opt", "/etc/systemd/system", "/var/lib/dpkg", "/run", "/root")
+_PLACES = ("/opt", "/etc/systemd/system", "/usr/sbin", "/var/lib/dpkg", "/run", "/root")
 _PLACE = re.compile(rf"(?<![\w/.])({'|'.join(_PLACES)})(?![\w.-])")
 #: what Ansible's connection starts instead of ssh; the command is its last word, and files come as its input
 _SSH = """#!{python}

@@ -191,7 +191,7 @@ def test_tool_without_service_is_probed_by_a_command(guest: SandboxGuest, files:
         ({"kind": "http"}, "probe"),
         ({"kind": "command"}, "probe"),
         ({"kind": "smell"}, "probe.kind"),
-        ({"kind": "unit"}, "there is no 'command' to run one"),
+        ({"kind": "unit"}, "there is no 'command' or 'unit' for one"),
         ({"kind": "command", "command": ["{verson_dir}/x"]}, "unknown placeholder '{verson_dir}'"),
         ({"kind": "command", "command": ["x"], "stable_for_s": -1}, "probe.stable_for_s"),
     ],

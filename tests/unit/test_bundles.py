@@ -268,6 +268,14 @@ def test_unit_runs_and_ends_as_the_definition_says() -> None:
     assert "ExecStop" not in render_unit(replace(stated, stop=()))
 
 
+def test_unit_of_packages_has_one_that_stands_for_it() -> None:
+    """It is started and stopped with it, and no command of its own is run."""
+    unit = render_unit(replace(DEFINITION, command=(), unit="nginx.service"))
+    assert "BindsTo=nginx.service\n" in unit
+    assert "ExecStop=+/bin/systemctl stop nginx.service\n" in unit
+    assert "After=" not in unit
+
+
 def test_tool_has_no_unit() -> None:
     """A UA without a command is a tool: nothing to run."""
     assert render_unit(replace(DEFINITION, command=())) == ""

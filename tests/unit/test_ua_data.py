@@ -72,6 +72,10 @@ def test_what_is_stated_is_read() -> None:
             {"command": ["x"], "run_as": "www data"},
             "cal.yml: run_as: 'www data' is not the name of an account",
         ),
+        ({"unit": "cron"}, "cal.yml: unit: 'cron' is not the name of a systemd service"),
+        ({"unit": "a.service", "command": ["x"]}, "cal.yml: command: is not for a UA whose packages bring"),
+        ({"unit": "a.service", "stop": ["x"]}, "cal.yml: stop: there is no 'command'"),
+        ({"unit": "a.service", "user_data": {"settings": ["a"]}}, "cal.yml: user_data: is the session"),
         ({"command": ["x"], "stop": ["{hom}/x"]}, "cal.yml: stop[0]: unknown placeholder '{hom}'"),
         (
             {"command": ["x"], "run_as": "www-data", "user_data": {"settings": ["a"]}},
@@ -81,7 +85,7 @@ def test_what_is_stated_is_read() -> None:
 )
 def test_what_is_wrong_is_named(stated: dict[str, Any], error: str) -> None:
     """No command, text for a list, thaw alone, too long, unknown placeholders, a way that leads nowhere,
-    data of an account that has none.
+    data of an account that has none, a unit that is none or that something else is said beside.
     """
     assert any(found.startswith(error) for found in errors_of(**stated)), errors_of(**stated)
 

@@ -33,6 +33,22 @@ CapabilityBoundingSet=
 LimitCORE=0
 """
 
+#: one that stands for a unit of the packages: it goes up and down with it, both ways. Not ordered after it,
+#: or its stop would wait for its own end.
+_STAND_IN = """\
+[Unit]
+Description={description}
+BindsTo={unit}
+
+[Service]
+Type=exec
+User=nobody
+ExecStart=/bin/sleep infinity
+ExecStop=+/bin/systemctl stop {unit}
+Restart=no
+TimeoutStopSec=60
+"""
+
 
 def unit_name(ua: str) -> str:
     """The unit's file name."""
@@ -49,7 +65,10 @@ def fill_placeholders(text: str, *, ua: str) -> str:
 
 
 def render_unit(definition: UaDefinition) -> str:
-    """The unit file's text; empty for a UA without a command, which is a tool and has no service."""
+    """The unit file's text; empty for a UA without command and unit, which is a tool and has no service."""
+    description = " ".join(definition.display_name.replace("%", "%%").split()) or definition.id
+    if definition.unit:
+        return _STAND_IN.format(description=description, unit=definition.unit)
     if not definition.command:
         return ""
     environment = {"LANG": "C.UTF-8", **definition.environment}
@@ -59,7 +78,7 @@ def render_unit(definition: UaDefinition) -> str:
     ]
     account = definition.run_as
     return _UNIT.format(
-        description=" ".join(definition.display_name.replace("%", "%%").split()) or definition.id,
+        description=description,
         account=account,
         home=SESSION_HOME if account == SESSION_ACCOUNT else "/",  # which only that account may enter
         environment="".join(lines),

@@ -185,6 +185,12 @@ class UaDefinition:
     session_max_s: int | None = None
     stop: tuple[str, ...] = ()
     run_as: str = SESSION_ACCOUNT
+    unit: str = ""
+
+    @property
+    def has_service(self) -> bool:
+        """Whether a session starts something: a command of its own, or a unit that its packages bring."""
+        return bool(self.command or self.unit)
 
     def version(self, wanted: str | None = None) -> UaVersion:
         """The wanted version, or the newest that is offered.

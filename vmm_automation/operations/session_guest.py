@@ -46,7 +46,7 @@ def bring_up(context: Context, guest: Guest, session_id: str) -> dict[str, Any]:
         with context.store.reading() as tx:
             newest = generations.newest(tx, user=session.user, ua=session.ua)
         bring_in(context, guest, session=session, generation=newest, definition=definition)
-        if definition.command:
+        if definition.has_service:
             ua.start(guest, definition=definition, version=session.version)
     return {"changed": True, "deployed": newest.number if newest else 0}
 
@@ -113,7 +113,7 @@ def take_over(context: Context, guest: Guest, session_id: str) -> dict[str, Any]
         with context.store.reading() as tx:
             newest = generations.get(tx, user=session.user, ua=session.ua)
         bring_in(context, guest, session=session, generation=newest, definition=definition)
-        if definition.command:
+        if definition.has_service:
             ua.start(guest, definition=definition, version=session.version)
     return {"changed": True, "deployed": newest.number}
 
@@ -241,7 +241,7 @@ def _go_on(context: Context, guest: Guest, session: Session) -> None:
 def _start_again(context: Context, guest: Guest, session: Session) -> None:
     user_volume.mount(context, guest, session.id)  # first: the UA would write beside it
     definition = context.site.ua(session.ua)
-    if definition.command:
+    if definition.has_service:
         ua.start(guest, definition=definition, version=session.version)
 
 
@@ -257,7 +257,7 @@ def _say_of(context: Context, session_id: str, *, reason: str, action: str) -> N
 def _stop_for_capture(context: Context, guest: Guest, definition: UaDefinition) -> None:
     if not user_image_hooks.run_hooks(guest, ua=definition, names=("dump", "stop")):
         context.progress(f"UA '{definition.id}' does not run any more: its hooks are passed over")
-    if definition.command:
+    if definition.has_service:
         ua.stop(guest, ua=definition.id)
 
 

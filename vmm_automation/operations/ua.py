@@ -207,9 +207,9 @@ def start(guest: Guest, *, definition: UaDefinition, version: str, check: bool =
         TaskFailed: the service ended; the end of its journal is in ``details['stderr']``.
     """
     check_name("version", version)
-    if not definition.command:
+    if not definition.has_service:
         raise Conflict(
-            f"Cannot start UA '{definition.id}': it has no command, so there is nothing to start",
+            f"Cannot start UA '{definition.id}': it has neither command nor unit to start",
             hint="set 'command' in its definition",
             details={"host": guest.name, "ua": definition.id, "version": version},
         )

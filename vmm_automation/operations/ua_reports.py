@@ -205,7 +205,7 @@ _REFUSALS = {
     "busy": _refusal(Conflict, "another delivery is under way there", "try again when it has ended"),
     "absent": _refusal(NotFound, "that version is not delivered there", "vmm ua install {ua} --vm {vm}"),
     "toolonly": _refusal(
-        Conflict, "it has no command, so there is nothing to start", "set 'command' in its definition"
+        Conflict, "it has neither command nor unit to start", "set 'command' in its definition"
     ),
     "altered": _refusal(ArtifactInvalid, "the bundle arrived altered", "run it again"),
     "probe": _refusal(TaskFailed, "its probe did not hold: {said}", "vmm ua status {ua} --vm {vm}"),

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from vmm_automation.adapters.ua_unit import GUEST_ROOT, fill_placeholders, unit_name
 from vmm_automation.model.ua import Probe
 from vmm_automation.operations import ua_shell
+from vmm_automation.operations.ua_shell_packages import PACKAGES
 from vmm_automation.operations.ua_shell_probe import PROBE
 from vmm_automation.operations.ua_shell_service import SERVICE
 from vmm_automation.operations.ua_shell_status import STATUS
@@ -42,7 +43,9 @@ def install_script(
         **_waiting(ports, deadline_s),
         **_proving(ua, probe),
     }
-    return _script(ua, values, SERVICE, PROBE, ua_shell.DELIVER, ua_shell.ACTIVATE, ua_shell.INSTALL)
+    return _script(
+        ua, values, SERVICE, PROBE, ua_shell.DELIVER, PACKAGES, ua_shell.ACTIVATE, ua_shell.INSTALL
+    )
 
 
 def switch_script(
@@ -50,7 +53,7 @@ def switch_script(
 ) -> str:
     """Makes a delivered version the active one; a running service is started again with it."""
     values = {"version": version, **_waiting(ports, deadline_s), **_proving(ua, probe)}
-    return _script(ua, values, SERVICE, PROBE, ua_shell.ACTIVATE, ua_shell.SWITCH)
+    return _script(ua, values, SERVICE, PROBE, PACKAGES, ua_shell.ACTIVATE, ua_shell.SWITCH)
 
 
 def packages_script(ua: str, *, version: str, would_install: str, notes: Mapping[str, str]) -> str:
@@ -61,6 +64,7 @@ def packages_script(ua: str, *, version: str, would_install: str, notes: Mapping
     return (
         "".join(f"{name}={shlex.quote(value)}\n" for name, value in named.items())
         + ua_shell.PRELUDE
+        + PACKAGES
         + ua_shell.ACTIVATE
         + would_install
         + ua_shell.ASK
@@ -77,7 +81,7 @@ def deactivate_script(ua: str) -> str:
 def start_script(ua: str, *, version: str, ports: Sequence[int], deadline_s: int) -> str:
     """Starts a delivered version and waits until it listens."""
     values = {"version": version, **_waiting(ports, deadline_s)}
-    return _script(ua, values, SERVICE, PROBE, ua_shell.ACTIVATE, ua_shell.START)
+    return _script(ua, values, SERVICE, PROBE, PACKAGES, ua_shell.ACTIVATE, ua_shell.START)
 
 
 def stop_script(ua: str) -> str:

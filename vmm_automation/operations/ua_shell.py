@@ -81,35 +81,6 @@ deliver() {
 """
 
 ACTIVATE = """
-# All packages of this guest, "name version installed" in a line each.
-list_packages() {
-    if [ -f "$dpkg_status" ]; then
-        dpkg-query -W -f '${Package} ${Version} ${db:Status-Status}\\n'
-    else
-        rpm -qa --queryformat '%{NAME} %{VERSION}-%{RELEASE} installed\\n'
-    fi
-}
-
-# Whether one that $target/.vmm-packages names is not in the list $installed.
-lacks_packages() {
-    awk 'FILENAME == ARGV[1] { have[$0] = 1; next } !(($0 " installed") in have) { lacks = 1 }
-        END { exit !lacks }' "$installed" "$target/.vmm-packages"
-}
-
-# Notes those that are about to come, before they are there: what is cut off is taken back as well.
-note_packages() {
-    if [ ! -e "$base_status" ] && [ -f "$dpkg_status" ]; then
-        cp "$dpkg_status" "$base_status.new"
-        mv -T "$base_status.new" "$base_status"
-    fi
-    {
-        [ ! -f "$added" ] || cat "$added"
-        awk 'FILENAME == ARGV[1] { if ($3 == "installed") have[$1] = 1; next }
-            !($1 in have) { print $1 }' "$installed" "$target/.vmm-packages"
-    } | sort -u >"$added.new"
-    mv -T "$added.new" "$added"
-}
-
 activate() {
     # shellcheck source=/dev/null
     [ ! -f "$target/.vmm-install" ] || . "$target/.vmm-install"

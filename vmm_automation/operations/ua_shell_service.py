@@ -46,7 +46,9 @@ listened_on() {
 show_journal() {
     read -r now _ </proc/uptime
     since=-$((${now%.*} - began + 1))s
-    journalctl --unit "$unit" --since "$since" --lines 20 --output cat --no-pager --quiet >&2 || :
+    bound=$(systemctl show --property BindsTo --value "$unit" || :)
+    set -- --unit "$unit" ${bound:+--unit "$bound"} --since "$since"
+    journalctl "$@" --lines 20 --output cat --no-pager --quiet >&2 || :
 }
 
 # Starts the unit and waits until every port of $ports (hexadecimal) is listened on, or the unit has ended.

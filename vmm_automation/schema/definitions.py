@@ -57,6 +57,7 @@ def ua_from_mapping(name: str, document: Document, *, where: str) -> tuple[UaDef
         command=tuple(document.get("command", ())),
         stop=tuple(document.get("stop", ())),
         run_as=document.get("run_as", SESSION_ACCOUNT),
+        unit=document.get("unit", ""),
         environment=dict(document.get("environment", {})),
         files=dict(document.get("files", {})),
         endpoints=tuple(Endpoint(**endpoint) for endpoint in document.get("endpoints", ())),
@@ -124,8 +125,11 @@ def _ua_errors(document: Document) -> Iterator[tuple[tuple[str | int, ...], str]
             if key in _entries(stated) and _entries(stated).get("kind") != "role":
                 yield ("versions", str(version), key), "is for kind 'role' only"
     kind = _entries(document.get("probe")).get("kind")
-    if kind in ("http", "tcp", "unit") and "command" not in document:
-        yield ("probe", "kind"), f"'{kind}' asks the UA's service, and there is no 'command' to run one"
+    if kind in ("http", "tcp", "unit") and not {"command", "unit"} & set(document):
+        yield (
+            ("probe", "kind"),
+            f"'{kind}' asks the UA's service, and there is no 'command' or 'unit' for one",
+        )
     yield from _service_errors(document)
     yield from _converter_errors(document)
     endpoints = [each for each in _items(document.get("endpoints")) if isinstance(each, Mapping)]
@@ -145,6 +149,12 @@ def _service_errors(document: Document) -> Iterator[tuple[tuple[str | int, ...],
     for key in ("stop", "run_as"):
         if key in document and "command" not in document:
             yield (key,), "there is no 'command' that it is about"
+    if "unit" in document:
+        for key in ("command", "environment"):
+            if document.get(key):
+                yield (key,), f"is not for a UA whose packages bring the unit '{document['unit']}'"
+        if document.get("user_data"):
+            yield ("user_data",), "is the session account's, and a unit of packages runs as that unit says"
     account = document.get("run_as", SESSION_ACCOUNT)
     if account != SESSION_ACCOUNT and document.get("user_data"):
         yield ("user_data",), f"is the session account's, and the UA runs as '{account}'"

@@ -62,7 +62,9 @@ mv -T "$target/.vmm-packages.new" "$target/.vmm-packages"
 if [ -s "$installed.new" ]; then
     note_packages
     say step apt
-    xargs apt-get --yes --no-install-recommends --allow-downgrades install <"$target/.vmm-wanted" >&2
+    wanted=$(cat "$target/.vmm-wanted")
+    # shellcheck disable=SC2086
+    quietly apt-get --yes --no-install-recommends --allow-downgrades install $wanted || exit 1
     say did install_packages
 fi
 rm -f "$installed" "$installed".*

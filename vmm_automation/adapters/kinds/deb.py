@@ -17,7 +17,7 @@ list_packages >"$installed"
 if lacks_packages; then
     note_packages
     say step dpkg
-    dpkg --install --force-downgrade --skip-same-version "$target"/packages/*.deb >&2
+    quietly dpkg --install --force-downgrade --skip-same-version "$target"/packages/*.deb || exit 1
     say did install_packages
 fi
 rm -f "$installed"
