@@ -110,8 +110,6 @@ def test_generations_go_from_one_tier_to_the_other(site: Controller, volume: Con
     assert tiers(volume, "xen") == {1: "volume", 2: "portable"}
     assert colour_of_next(volume, "xen") == "#000002ff"
     assert came_by(volume, "xen") == "files"
-    assert colour_of_next(volume, "xen") == "#000002ff"
-    assert came_by(volume, "xen") == "volume"
     assert volume("image", "restore", "xen", "radicale", "--generation", "1").changed
     assert colour_of_next(volume, "xen") == "#000001ff"
     assert came_by(volume, "xen") == "volume"
@@ -150,7 +148,7 @@ def test_what_a_given_up_session_wrote_is_kept_and_can_be_had_back(volume: Contr
     """Discarded: not in the next session, but in the list, and a person may put it into a session."""
     closed(volume, used(volume, "gus", colour="#000001ff"))
     lost = used(volume, "gus", colour="#000002ff")
-    volume("session", "close", lost["id"], "--discard")
+    assert volume("session", "close", lost["id"], "--discard", "--yes").changed
     session = volume(*words("gus")).result["session"]
     assert calendar(session["endpoint"], user="gus") == ("gus", "#000001ff")
     (kept,) = volume("image", "list", "--orphaned", "--user", "gus").result["generations"]
@@ -165,6 +163,20 @@ def test_what_a_given_up_session_wrote_is_kept_and_can_be_had_back(volume: Contr
     assert volume("image", "list", "--orphaned", "--user", "gus").result["generations"] == []
 
 
+def test_session_moves_to_another_vm_with_what_is_on_its_volume(volume: Controller) -> None:
+    """Both VMs are without that disk in the end, and the user finds what was changed after the move."""
+    session = used(volume, "mov", colour="#00aa01ff")
+    moved = volume("session", "move", session["id"], "--terminal", "phone", "--avoid", VM).result["session"]
+    assert moved["vm"] != VM
+    assert calendar(moved["endpoint"], user="mov") == ("mov", "#00aa01ff")
+    assert disks(volume) == ["vda", "vdb"]
+    keep_calendar(moved["endpoint"], user="mov", colour="#00aa02ff")
+    volume("session", "close", moved["id"])
+    assert "vdu" not in volume.virsh("domblklist", f"vmm-{volume.name}-{moved['vm']}")
+    assert colour_of_next(volume, "mov") == "#00aa02ff"
+    require_nothing_left(volume, "mov")
+
+
 def test_opening_on_a_volume_killed_at_each_step_leaves_no_disk_and_loses_nothing(
     volume: Controller,
 ) -> None:
@@ -176,14 +188,19 @@ def test_opening_on_a_volume_killed_at_each_step_leaves_no_disk_and_loses_nothin
     require_nothing_left(volume, "ola")
 
 
-def test_closing_on_a_volume_killed_at_each_step_stores_one_generation(volume: Controller) -> None:
-    """Each close comes further than the one before; the user finds the last change, by whichever tier."""
-    session = used(volume, "cal", colour="#654321ff")
-    for point in _CLOSING:
+def test_closing_on_a_volume_killed_at_each_step_stores_one_generation_each_time(
+    volume: Controller,
+) -> None:
+    """By whichever tier, the next session finds the last change; nothing is lost, aside or stored twice."""
+    for number, point in enumerate(_CLOSING):
+        session = volume(*words("cal")).result["session"]
+        if number:
+            assert calendar(session["endpoint"], user="cal") == ("cal", f"#00000{number - 1}ff")
+        keep_calendar(session["endpoint"], user="cal", colour=f"#00000{number}ff")
+        volume.on_guest(VM, "sync")
         kill_at(volume, point, "session", "close", session["id"])
-    closed(volume, session)
-    assert list(tiers(volume, "cal")) == [1]
-    assert colour_of_next(volume, "cal") == "#654321ff"
+        closed(volume, session)
+        assert list(tiers(volume, "cal")) == list(range(1, number + 2))
     require_nothing_left(volume, "cal")
 
 
