@@ -10,6 +10,7 @@ Layout below :attr:`Places.home` (0711; owner only, except what the hypervisor's
     artifacts/<sha256>      files that UAs are delivered from
     bundles/                what is sent to guests, by digest
     user_images/            the borg repository of User Image Files, its key and lock
+    user_volumes/           the same data as disks in layers, where sessions have a volume
     ssh/                    the controller's key, known hosts, connection sockets
     run/<random>/           private data of one playbook run; removed at its end
 """
@@ -110,6 +111,11 @@ class Places:
     def user_images(self) -> Path:
         """The store of User Image Files."""
         return self.home / "user_images"
+
+    @property
+    def user_volumes(self) -> Path:
+        """The layers of users' volumes, and what sessions write to."""
+        return self.home / "user_volumes"
 
     @property
     def ssh(self) -> Path:

@@ -97,6 +97,15 @@ class Hypervisor(Protocol):
     def drop_snapshot(self, name: str, *, snapshot: str) -> None:
         """Remove a snapshot."""
 
+    def user_disk(self, name: str) -> Path | None:
+        """The file of the user's disk that a VM has now; None if it has none."""
+
+    def attach_user_disk(self, name: str, *, chain: Sequence[Path]) -> None:
+        """Plug a disk into a running guest: a qcow2 file and those that it lies on, top first."""
+
+    def detach_user_disk(self, name: str) -> None:
+        """Ask the guest to let the user's disk go; it is gone when :meth:`user_disk` says so."""
+
 
 class PoolHands(Protocol):
     """What a pool does to its VMs. Each call works on all names, and returns the failures by name."""

@@ -8,9 +8,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from vmm_automation.content import content_directory, playbooks
 from vmm_automation.images.borg import BorgStore, archive_name
 from vmm_automation.images.manifest import to_generation
+from vmm_automation.images.volume import DEPTH, VolumeStore
 from vmm_automation.state import generations
 
 from ..fake_clock import FakeClock
@@ -90,6 +93,29 @@ def test_generations_are_restored_verified_and_pruned_through_both_doors(
     assert site.json("image", "diff", "ann", "radicale", "--from", "1", "--to", "3")[1]["result"]["layers"][
         "settings"
     ] == {"added": [], "changed": [], "removed": []}
+
+
+def test_volume_on_too_many_layers_is_flattened_through_both_doors(
+    site: MadeSite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A dry run tells of it and changes nothing, the first run makes one layer, the second none."""
+    stored(site, tmp_path / "tars", count=1)
+    (generation,) = site.json("image", "list")[1]["result"]["generations"]
+    assert generation["tier"] == "portable"
+    volumes = VolumeStore(site.home / "user_volumes")
+    monkeypatch.setattr("vmm_automation.images.volume.CHEAP_BYTES", 0)
+    of = {"session": "s-1", "vm": "vm-1"}
+    for _ in range(DEPTH + 1):
+        volumes.open(**of, archive=generation["archive"], size_mib=64)
+        volumes.commit(**of, archive=generation["archive"])
+    volumes.drop_session(**of)
+    assert site.json("image", "list")[1]["result"]["generations"][0]["tier"] == "volume"
+    for words, changed, long in ((("--check",), 1, True), ((), 1, False), ((), 0, False)):
+        status, told = play(site, "image_flatten", *words)
+        assert (status, f"changed={changed}" in told) == (0, True), told
+        assert volumes.is_long(generation["archive"]) is long
+    assert site.json("image", "flatten")[1]["changed"] is False
+    assert site.json("image", "verify")[1]["result"]["generations"][0]["status"] == "good"
 
 
 def test_damage_is_a_failed_task_and_an_exit_status(site: MadeSite, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,18 @@ class FileVms:
         """One less."""
         left = [each for each in self.snapshots(name) if each != snapshot]
         self._write(name, **{**self._read(name), "snapshots": left})
+
+    def user_disk(self, name: str) -> Path | None:
+        """None of them has one."""
+        del name
+        return None
+
+    def attach_user_disk(self, name: str, *, chain: Sequence[Path]) -> None:
+        """They run on nothing that one could be plugged into."""
+        raise NotImplementedError(name, chain)
+
+    def detach_user_disk(self, name: str) -> None:
+        """Nothing to take away."""
 
     def _read(self, name: str) -> dict[str, Any]:
         try:

@@ -23,6 +23,16 @@ REBUILDING = ("vm.clean.destroyed", "vm.clean.renewed", "vm.clean.started")
 RENEWING = ("vm.rebuild.reset", "vm.rebuild.renewed", "vm.rebuild.defined", "vm.rebuild.recorded")
 #: moving one to the other VM
 MOVING = ("session.move.captured",)
+#: opening a session on a volume whose user has none, or closing one
+ON_VOLUME = (
+    "image.volume.opened",
+    "image.volume.attached",
+    "image.volume.mounted",
+    "image.volume.sealed",
+    "image.volume.detached",
+    "image.volume.kept",
+    "image.volume.renewed",
+)
 CREATING = (
     "vm.create.disk",
     "vm.create.seed",
@@ -33,7 +43,10 @@ CREATING = (
 )
 DELETING = ("vm.remove.destroyed", "vm.remove.undefined", "vm.remove.removed", "vm.delete.recorded")
 INSTALLING = ("ua.install.sent", "ua.install.activated", "ua.install.recorded")
-IN_GUEST = {*OPENING, *CLOSING, *MOVING, *REBUILDING, *RENEWING, *CREATING, *DELETING, *INSTALLING}
+IN_GUEST = {
+    *(*OPENING, *CLOSING, *MOVING, *ON_VOLUME),
+    *(*REBUILDING, *RENEWING, *CREATING, *DELETING, *INSTALLING),
+}
 
 
 def kill_at(vmm: Controller, point: str, *words: str) -> None:

@@ -163,6 +163,7 @@ def test_stored_images_end_in_the_wanted_state_whatever_they_find(
     restored = converge(vmm, "image_restore", image_store_generation=1, **whose).result["generation"]
     assert (restored["number"], restored["reason"]) == (3, "restored from generation 1")
     converge(vmm, "image_prune", image_store_keep_last=1, image_store_allow_destroy=True, **whose)
+    converge(vmm, "image_flatten", nothing_to_do=True)
     left = vmm("image", "list", "--user", "ula").result["generations"]
     assert [generation["number"] for generation in left] == [3]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 
@@ -33,6 +33,7 @@ class OneVm:
         self.kept: list[str] = []
         self.went_back: list[str] = []
         self.refuses_snapshots = ""
+        self.disk: Path | None = None
         self.before_looks: list[Callable[[], None]] = []
         self.before_pause: Callable[[], None] = lambda: None
 
@@ -52,6 +53,7 @@ class OneVm:
         """Its memory is lost, and the forwards of the process that was it."""
         self.runs = self.on = False
         self.ports = {20001: 22}
+        self.disk = None
 
     def start(self, name: str) -> None:
         """It runs again."""
@@ -119,12 +121,29 @@ class OneVm:
         assert snapshot in self.kept
         self.went_back.append(snapshot)
         self.runs = self.on = True
+        self.disk = None
         self.ports = {20001: 22}
 
     def drop_snapshot(self, name: str, *, snapshot: str) -> None:
         """One less."""
         del name
         self.kept.remove(snapshot)
+
+    def user_disk(self, name: str) -> Path | None:
+        """The one that was plugged in."""
+        del name
+        return self.disk
+
+    def attach_user_disk(self, name: str, *, chain: Sequence[Path]) -> None:
+        """It has one now."""
+        del name
+        assert self.disk is None
+        self.disk = chain[0]
+
+    def detach_user_disk(self, name: str) -> None:
+        """It has none any more."""
+        del name
+        self.disk = None
 
 
 @pytest.fixture

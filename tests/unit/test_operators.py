@@ -25,6 +25,7 @@ from vmm_automation.operations import (
     ua_lifecycle,
     ua_rollout,
     ua_status,
+    volume_upkeep,
     watcher,
 )
 from vmm_automation.operations import vm as vms
@@ -90,6 +91,7 @@ VERBS: dict[str, Callable[[Context], Any]] = {
     "image delete": lambda c: image_store.delete(c, **OF, number=1, check=True),
     "image prune": lambda c: image_upkeep.prune(c, retention=Retention(0, 0, 0, timedelta()), check=True),
     "image repair": lambda c: image_upkeep.repair(c, check=True),
+    "image flatten": lambda c: volume_upkeep.flatten(c, check=True),
     "image import": lambda c: image_file.import_(c, source=Path("/none.vmmimage"), check=True),
     "image deploy": lambda c: session_guest.restore(c, GUEST, "s-1", number=1, check=True),
     "pool scale": lambda c: pool.scaled(c, "none", ready=1, check=True),

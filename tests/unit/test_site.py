@@ -12,6 +12,7 @@ import yaml
 
 from vmm_automation import schema
 from vmm_automation.errors import InvalidName, NotFound, SiteInvalid, TerminalInvalid
+from vmm_automation.model.policies import Tier
 from vmm_automation.model.vm import VmProfile
 from vmm_automation.site import Acceleration, Site
 
@@ -23,7 +24,8 @@ command: [/usr/bin/python3, -m, radicale, --config, "{{config_dir}}/radicale.con
 environment: {{PYTHONPATH: "{{version_dir}}"}}
 files: {{radicale.conf: "[server]"}}
 endpoints: [{{name: web, port: 5232, protocol: http, health: /}}]
-user_data: {{settings: [.local/share/radicale], exceptions: [.config/radicale], exclude: ["*.lock"]}}
+user_data:
+  {{settings: [.local/share/radicale], exceptions: [.config/radicale], exclude: ["*.lock"], tier: volume}}
 requirements:
   terminal: {{protocols: [http], min_screen_width_px: 320}}
   vm: {{vcpus: 1, memory_mib: 256, features: []}}
@@ -127,6 +129,7 @@ def test_ua_file_becomes_definition_with_versions_in_file_order(directory: Path)
     assert ua.requirements.min_screen_width_px == 320
     assert (ua.requirements.memory_mib, ua.requirements.inputs) == (256, ())
     assert ua.user_data.exceptions == (".config/radicale",)
+    assert (ua.user_data.tier, ua.user_data.volume_mib) == (Tier.VOLUME, 10240)
     assert ua.start_deadline_s == 60
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import xml.etree.ElementTree as ET
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,8 @@ NAMESPACE = "urn:vmm-automation:vm:1"
 _QEMU = "http://libvirt.org/schemas/domain/qemu/1.0"
 _FORWARD_NETDEV = "n0"
 _EMULATED_CPU = "Nehalem"  # boots about a third faster than "max": fewer features to emulate
+USER_DISK_SERIAL = "vmm-user-data"  # by which the guest knows it; 20 characters at most
+_USER_DISK = "vdu"
 _SPARE_ROOT_PORTS = 4  # for hot-plugged disks: virtio-blk needs a free port that existed at boot
 
 _FORWARD = re.compile(r"TCP\[HOST_FORWARD\]\s+\S+\s+\S+\s+(\d+)\s+\S+\s+(\d+)\s")
@@ -119,6 +122,32 @@ def snapshot_xml(name: str) -> str:
     snapshot = ET.Element("domainsnapshot")
     _text(snapshot, "name", name)
     return ET.tostring(snapshot, encoding="unicode")
+
+
+def user_disk_xml(chain: Sequence[Path]) -> str:
+    """A disk to be plugged into a running guest: a file and all that it lies on, each said to be qcow2."""
+    disk = ET.Element("disk", type="file", device="disk")
+    ET.SubElement(disk, "driver", name="qemu", type="qcow2", cache="writeback", discard="unmap")
+    ET.SubElement(disk, "source", file=str(chain[0]))
+    below = disk
+    for file in chain[1:]:
+        below = ET.SubElement(below, "backingStore", type="file")
+        ET.SubElement(below, "format", type="qcow2")
+        ET.SubElement(below, "source", file=str(file))
+    ET.SubElement(below, "backingStore")  # nothing more: libvirt need not look into any of them
+    ET.SubElement(disk, "target", dev=_USER_DISK, bus="virtio")
+    _text(disk, "serial", USER_DISK_SERIAL)
+    return ET.tostring(disk, encoding="unicode")
+
+
+def find_user_disk(xml: str) -> str | None:
+    """The file of the user's disk in a domain's XML; None if there is none."""
+    domain = ET.fromstring(xml)  # noqa: S314 - libvirt's own output
+    for disk in domain.iterfind("devices/disk"):
+        source = disk.find("source")
+        if disk.findtext("serial") == USER_DISK_SERIAL and source is not None:
+            return source.get("file", "")
+    return None
 
 
 def with_record(xml: str, record: VmRecord) -> str:

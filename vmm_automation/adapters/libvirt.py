@@ -12,6 +12,7 @@ from vmm_automation.adapters import domain_xml
 from vmm_automation.adapters.domain_xml import DomainSpec, VmRecord, domain_name
 from vmm_automation.adapters.libvirt_failures import failure_of, translated
 from vmm_automation.adapters.libvirt_kept import KeptMemory
+from vmm_automation.adapters.libvirt_user_disks import UserDisks
 from vmm_automation.adapters.libvirt_words import dotted, no_such_vm, port_taken
 from vmm_automation.errors import Conflict, NotFound, TaskFailed
 from vmm_automation.model.names import check_name
@@ -36,7 +37,7 @@ _UNDEFINE_ALL = (
 _METADATA_PREFIX = "vmm"
 
 
-class LibvirtHypervisor(KeptMemory):
+class LibvirtHypervisor(KeptMemory, UserDisks):
     """The VMs of one site at one libvirt URI.
 
     Calls may come from several threads at once (libvirt's connection allows it). A domain without this

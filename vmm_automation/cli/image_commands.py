@@ -6,6 +6,7 @@ import click
 
 from vmm_automation.cli import image_store_commands
 from vmm_automation.cli.door import Door, Reply, operation, table
+from vmm_automation.places import Places
 
 
 @click.group("image")
@@ -20,8 +21,23 @@ for _name, _member in image_store_commands.command.commands.items():
     command.add_command(_member, _name)
 
 _GENERATIONS = (
-    ("USER", "UA", "GENERATION", "CAPTURED", "PATHS", "BYTES", "UA VERSION", "SESSION", "STATE", "PINNED"),
-    ("user", "ua", "number", "captured_at", "file_count", "size", "ua_version", "session", "state", "pinned"),
+    (
+        "USER",
+        "UA",
+        "GENERATION",
+        "CAPTURED",
+        "PATHS",
+        "BYTES",
+        "UA VERSION",
+        "SESSION",
+        "STATE",
+        "PINNED",
+        "TIER",
+    ),
+    (
+        *("user", "ua", "number", "captured_at", "file_count", "size", "ua_version", "session", "state"),
+        *("pinned", "tier"),
+    ),
 )
 _ORPHANS = (
     ("USER", "UA", "ARCHIVE", "CAPTURED", "PATHS", "BYTES", "SESSION", "WHY"),
@@ -38,10 +54,12 @@ def list_(door: Door, user: str | None, ua: str | None, orphaned: bool) -> Reply
 
     Example: vmm image list --user ada --ua radicale
     """
+    from vmm_automation.images.volume import VolumeStore
     from vmm_automation.operations.image_listing import listing
 
+    volumes = VolumeStore(Places.from_environment().user_volumes)
     with door.store as store:
-        found = listing(store, user=user or "", ua=ua or "", orphaned=orphaned)["generations"]
+        found = listing(store, volumes, user=user or "", ua=ua or "", orphaned=orphaned)["generations"]
     headings, keys = _ORPHANS if orphaned else _GENERATIONS
     rows = [[generation[key] for key in keys] for generation in found]
     empty = "No orphaned saves." if orphaned else "No user images."
@@ -113,13 +131,16 @@ def preview(door: Door, session: str) -> Reply:
 @operation(command, "deploy", changes=True, by_operator=True)
 @click.argument("session")
 @click.option("--generation", type=click.IntRange(1), help="Its number; the newest if left out.")
+@click.option("--orphan", default="", metavar="VOLUME", help="A volume that was kept aside, instead.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
-def deploy(door: Door, session: str, generation: int | None, yes: bool) -> Reply:
+def deploy(door: Door, session: str, generation: int | None, orphan: str, yes: bool) -> Reply:
     """Put a stored generation in place of the data of an active session; its UA is restarted.
 
     Example: vmm image deploy s-1a2b3c4d --generation 3 --yes
     """
     door.confirm(f"Replace the present data of session '{session}'?", yes=yes)
     variables = {"user_image_session": session, "user_image_generation": generation or 0}
-    reply = door.playbook("image_deploy", {**variables, "user_image_allow_destroy": True})
-    return Reply(reply.result, f"Generation {reply.result.get('deployed')} is deployed", reply.changed)
+    variables |= {"user_image_orphan": orphan, "user_image_allow_destroy": True}
+    reply = door.playbook("image_deploy", variables)
+    what = f"Volume '{orphan}'" if orphan else f"Generation {reply.result.get('deployed')}"
+    return Reply(reply.result, f"{what} is deployed", reply.changed)

@@ -155,7 +155,7 @@ def delete(door: Door, user: str, ua: str, generation: int | None, orphan: str, 
     "--recent", type=Duration(), default="1h", help="Leave those that were stored within this time."
 )
 def repair(door: Door, yes: bool, recent: timedelta) -> Reply:
-    """Mark generations whose archive is missing, and list archives that no generation names.
+    """Mark generations whose archive is missing, list archives without a generation, drop damaged volumes.
 
     Example: vmm image repair --yes
     """
@@ -163,8 +163,23 @@ def repair(door: Door, yes: bool, recent: timedelta) -> Reply:
 
     result = repair(door.context, remove=yes, recent=recent, check=door.check)
     counts = {key: len(result[key]) for key in ("missing", "found_again", "unnamed", "removed")}
+    counts |= {f"volumes_{key}": len(found) for key, found in result["volumes"].items()}
     rows = [(key.replace("_", " "), count) for key, count in counts.items()]
     return Reply(result, table(("WHAT", "HOW MANY"), rows, empty=""), changed=result["changed"])
+
+
+@operation(command, "flatten", changes=True, by_operator=True)
+def flatten(door: Door) -> Reply:
+    """Make one layer of each newest volume that lies on too many; for a timer, while sessions go on.
+
+    Example: vmm image flatten
+    """
+    from vmm_automation.operations.volume_upkeep import flatten
+
+    result = flatten(door.context, check=door.check)
+    rows = [(one["user"], one["ua"], one["generation"]) for one in result["flattened"]]
+    text = table(("USER", "UA", "GENERATION"), rows, empty="No volume lies on too many layers.")
+    return Reply(result, text, changed=result["changed"])
 
 
 @operation(command, "export", changes=True)

@@ -36,6 +36,13 @@ class Cleanliness(StrEnum):
     REBUILD = "rebuild"
 
 
+class Tier(StrEnum):
+    """How a session gets its user's data: as files into the VM's own disk, or on a disk that is attached."""
+
+    PORTABLE = "portable"
+    VOLUME = "volume"
+
+
 @dataclass(frozen=True)
 class Policies:
     """What holds for the whole site; ``…_s`` are seconds, 0 of a session's limits is none."""
@@ -53,6 +60,7 @@ class Policies:
     placement: Placement = Placement.SPREAD
     seats_from: int = 1000
     cleanliness: Cleanliness = Cleanliness.SNAPSHOT
+    user_data_tier: Tier = Tier.PORTABLE
 
 
 #: policies that are one of some words
@@ -61,4 +69,5 @@ CHOICES: dict[str, type[StrEnum]] = {
     "terminal_unknown_keys": UnknownKeys,
     "placement": Placement,
     "cleanliness": Cleanliness,
+    "user_data_tier": Tier,
 }

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from vmm_automation.errors import Conflict, NotFound
+from vmm_automation.model.policies import Tier
 
 #: the account of guests whose home is the user's
 SESSION_ACCOUNT = "session"
@@ -100,11 +101,16 @@ class Requirements:
 
 @dataclass(frozen=True)
 class UserData:
-    """Paths below the session account's home, by layer, and patterns that are left out."""
+    """Paths below the session account's home, by layer, and patterns that are left out.
+
+    ``tier`` is how sessions get them, None for as the site says; ``volume_mib`` how large a volume may grow.
+    """
 
     settings: tuple[str, ...] = ()
     exceptions: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
+    tier: Tier | None = None
+    volume_mib: int = 10240
 
 
 @dataclass(frozen=True)

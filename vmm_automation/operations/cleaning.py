@@ -14,10 +14,10 @@ from typing import Any
 
 from vmm_automation.adapters.disks import renew_overlay
 from vmm_automation.adapters.ssh import forget_connection, wait_until_ready
-from vmm_automation.errors import Conflict, PortTaken, TaskFailed
+from vmm_automation.errors import Conflict, PortTaken, TaskFailed, VmmError
 from vmm_automation.model.session import SessionState
 from vmm_automation.model.vm import VmCondition, VmState
-from vmm_automation.operations import clean_snapshot, deployment, ua, user_image, vm_lock
+from vmm_automation.operations import clean_snapshot, deployment, ua, user_image, user_volume, vm_lock
 from vmm_automation.operations.context import Context
 from vmm_automation.operations.entries import vm_change
 from vmm_automation.operations.vm_work import Work, start
@@ -68,10 +68,12 @@ def clean(context: Context, guest: Guest, *, reserved: bool = False, check: bool
         if _is_clean(context, guest.name, reserved=reserved):  # while this run waited
             return {"changed": False, "cleaned": guest.name}
         way = _say(context, guest, _way(context, guest.name))
+        _let_volume_go(context, guest, way)
         if way.how is Cleanliness.SNAPSHOT:
             way = _say(context, guest, _go_back(context, guest, way))
         if way.how is not Cleanliness.SNAPSHOT:
             {Cleanliness.SCRUB: _scrub, Cleanliness.REBUILD: _rebuild}[way.how](context, guest)
+        user_volume.settle(context, guest.name)
         point("image.clean.cleaned")
         with context.store.transaction() as tx:
             now = context.clock.now()
@@ -146,6 +148,16 @@ def _plan(context: Context, guest: Guest) -> dict[str, Any]:
     return {"changed": plan.changed, "actions": list(plan.actions), **_said(way)}
 
 
+def _let_volume_go(context: Context, guest: Guest, way: _Way) -> None:
+    """Nothing that a VM goes back to has a user's disk; where its guest is ended, that may stay till then."""
+    try:
+        user_volume.let_go(context, guest)
+    except VmmError as failure:
+        if way.how is Cleanliness.SCRUB:
+            raise
+        context.progress(f"The user's disk goes when VM '{guest.name}' is ended: {failure.message}")
+
+
 def _go_back(context: Context, guest: Guest, way: _Way) -> _Way:
     """Take the guest back and bring it to the present; where libvirt cannot, the way to go instead."""
     work = Work(context, guest.name)
@@ -179,7 +191,7 @@ def _refresh(context: Context, guest: Guest) -> None:
 
 
 def _scrub(context: Context, guest: Guest) -> None:
-    del context
+    user_volume.let_go(context, guest)  # where it could not before, and the VM could not go back
     for name, there in ua.read_status(guest).uas.items():
         if there.running:
             ua.stop(guest, ua=name)

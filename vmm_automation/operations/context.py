@@ -19,6 +19,7 @@ from vmm_automation.state.audit import Author
 if TYPE_CHECKING:
     from vmm_automation.adapters.libvirt import LibvirtHypervisor
     from vmm_automation.images.borg import BorgStore
+    from vmm_automation.images.volume import VolumeStore
     from vmm_automation.state.store import Engine
 
 Progress = Callable[[str], None]
@@ -87,6 +88,13 @@ class Context:
 
         directory = self.places.user_images / "repository"
         return BorgStore(directory, key_file=self.image_key, remote=self.site.remote_store)
+
+    @cached_property
+    def volumes(self) -> VolumeStore:
+        """The volumes of User Image Files."""
+        from vmm_automation.images.volume import VolumeStore
+
+        return VolumeStore(self.places.user_volumes)
 
     @property
     def image_key(self) -> Path:

@@ -1,16 +1,33 @@
-"""What there is of stored User Images and what a generation holds, read from the state: nothing is proven."""
+"""What there is of stored User Images and what a generation holds, read from the state: nothing is proven.
+
+Which of them have a volume, and what of a volume was kept aside, is told by the store of volumes.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
 
+from vmm_automation.errors import NotFound
 from vmm_automation.model.names import check_name
-from vmm_automation.state import generations, orphans
+from vmm_automation.model.policies import Tier
+from vmm_automation.model.session import Session
+from vmm_automation.model.times import to_text
+from vmm_automation.state import generations, orphans, sessions
 from vmm_automation.state.store import Store
 
+if TYPE_CHECKING:
+    from vmm_automation.images.volume import VolumeStore
 
-def listing(store: Store, *, user: str = "", ua: str = "", orphaned: bool = False) -> dict[str, Any]:
+_WHY_ASIDE = "its session was given up; to have it back: vmm image deploy SESSION --orphan NAME"
+
+
+def listing(
+    store: Store, volumes: VolumeStore, *, user: str = "", ua: str = "", orphaned: bool = False
+) -> dict[str, Any]:
     """Generations by user, UA and number, or the saves that are kept aside; of one user, one UA, or all.
+
+    ``tier`` is ``volume`` where there is one: the generation is deployed by it, in whatever time.
 
     Raises:
         InvalidName: the user or the UA can have no such name.
@@ -19,7 +36,10 @@ def listing(store: Store, *, user: str = "", ua: str = "", orphaned: bool = Fals
     read = orphans.list_orphans if orphaned else generations.list_generations
     with store.reading() as tx:
         found = read(tx, user=of["user"] or None, ua=of["ua"] or None)
-    return {"changed": False, "generations": [generation.to_document() for generation in found]}
+    on_volumes = frozenset(volumes.archives())
+    tiers = {True: str(Tier.VOLUME), False: str(Tier.PORTABLE)}
+    saves = [{**one.to_document(), "tier": tiers[one.archive in on_volumes]} for one in found]
+    return {"changed": False, "generations": [*saves, *(_asides(store, volumes, **of) if orphaned else ())]}
 
 
 def manifest(store: Store, *, user: str, ua: str, number: int = 0) -> dict[str, Any]:
@@ -32,3 +52,38 @@ def manifest(store: Store, *, user: str, ua: str, number: int = 0) -> dict[str, 
     of = {"user": check_name("user", user), "ua": check_name("UA", ua)}
     with store.reading() as tx:
         return {"changed": False, "manifest": generations.manifest_document(tx, **of, number=number or None)}
+
+
+def session_of(store: Store, name: str) -> Session | None:
+    """The session whose volume was put aside by this name; a second one of a session has a number behind."""
+    with store.reading() as tx:
+        for each in (name, name.rpartition("-")[0]):
+            try:
+                return sessions.get(tx, session_id=each)
+            except NotFound:
+                continue
+    return None
+
+
+def _asides(store: Store, volumes: VolumeStore, *, user: str, ua: str) -> list[dict[str, Any]]:
+    """What sessions wrote on volumes that never became a generation, in the form of saves."""
+    found = []
+    for path in volumes.asides():
+        session = session_of(store, path.stem)
+        of = {"user": session.user, "ua": session.ua} if session else {"user": "", "ua": ""}
+        if user in ("", of["user"]) and ua in ("", of["ua"]):
+            stat = path.stat()
+            found.append(
+                {
+                    **of,
+                    "archive": path.stem,
+                    "captured_at": to_text(datetime.fromtimestamp(stat.st_mtime, UTC)),
+                    "file_count": None,
+                    "size": stat.st_size,
+                    "session": session.id if session else "",
+                    "state": "orphaned",
+                    "tier": str(Tier.VOLUME),
+                    "reason": _WHY_ASIDE,
+                }
+            )
+    return found

@@ -21,7 +21,7 @@ from vmm_automation.images.layers import ancestors, declared, layer_of, outermos
 from vmm_automation.model.image import FileEntry, Manifest
 from vmm_automation.model.session import Session, SessionState
 from vmm_automation.model.ua import CaptureRules, UaDefinition
-from vmm_automation.operations import user_image
+from vmm_automation.operations import user_image, user_volume
 from vmm_automation.operations.context import Context
 from vmm_automation.operations.image_transfer import base_of
 from vmm_automation.operations.session import find
@@ -53,20 +53,22 @@ def preview(context: Context, guest: Guest, session_id: str) -> dict[str, Any]:
     definition = replace(context.site.ua(session.ua), capture=CaptureRules(freeze_s=0))
     with context.store.reading() as tx:
         newest = generations.newest(tx, user=session.user, ua=session.ua)
-    base = base_of(context, newest) if newest else None
+    base = base_of(context, newest, session=session) if newest else None
     before = base.manifest.files if base else ()
-    refused, after = "", None
-    try:
-        after = _captured(context, guest, session, definition, base=base)
-    except ArtifactInvalid as hostile:
-        refused = hostile.message
+    refused, after, without = "", None, []
+    with user_volume.undisturbed(context, guest, session_id):
+        try:
+            after = _captured(context, guest, session, definition, base=base)
+            without = _left_out(guest, definition, {entry.path for entry in after.files})
+        except ArtifactInvalid as hostile:
+            refused = hostile.message
     return {
         "changed": False,
         "session": session_id,
         "parent": newest.number if newest else 0,
         "refused": refused,
         "changes": _changes(definition, before, after.files) if after else [],
-        "left_out": _left_out(guest, definition, {entry.path for entry in after.files}) if after else [],
+        "left_out": without,
     }
 
 

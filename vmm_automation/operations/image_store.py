@@ -19,6 +19,7 @@ from vmm_automation.images.manifest import to_generation
 from vmm_automation.model.image import Generation, Manifest
 from vmm_automation.model.names import check_name
 from vmm_automation.model.times import to_text
+from vmm_automation.operations import volume_upkeep
 from vmm_automation.operations.context import Context
 from vmm_automation.operations.entries import image_change
 from vmm_automation.operations.identity import require_operator
@@ -144,6 +145,8 @@ def delete(
     if bool(number) == bool(orphan):
         raise UsageError("Delete needs one generation", hint=f"vmm image delete {user} {ua} --generation 1")
     of = {"user": user, "ua": ua}
+    if orphan and volume_upkeep.aside(context, orphan, **of):
+        return volume_upkeep.delete_aside(context, orphan, **of, check=check)
     with context.store.reading() as tx:
         if number and generation_marks.is_gone(tx, **of, number=number):
             return {"changed": False, "deleted": number, "archives": []}
@@ -172,6 +175,7 @@ def drop_archives(context: Context, names: tuple[str, ...]) -> None:
     for name in names:
         if name in stored:
             context.images.delete(name)
+    context.volumes.forget(names)
     point("image.drop.dropped")
     context.images.compact()
 
@@ -242,6 +246,8 @@ def _verdict(context: Context, generation: Generation, *, stored: frozenset[str]
             prove(context, generation)
         except ArtifactInvalid as damaged:
             status, why = "damaged", damaged.message
+    if status == "good" and (wrong := context.volumes.prove(generation.archive)):
+        status, why = "damaged", f"{wrong}; its files are good, and 'vmm image repair' leaves it to these"
     context.progress(f"Generation {generation.number} of user '{generation.user}': {status}")
     keys = ("user", "ua", "number", "archive", "file_count", "size", "root_digest")
     known = generation.to_document()

@@ -9,16 +9,45 @@ from typing import Any
 
 from vmm_automation.adapters.private_directory import private_directory
 from vmm_automation.errors import Conflict
+from vmm_automation.images.archive import ArchivePolicy
 from vmm_automation.model.image import Generation
 from vmm_automation.model.session import Session
 from vmm_automation.model.ua import Converter, UaDefinition
-from vmm_automation.operations import user_image, user_image_hooks, write_back
+from vmm_automation.operations import user_image, user_image_hooks, user_volume, write_back
 from vmm_automation.operations.context import Context
 from vmm_automation.operations.entries import image_change
 from vmm_automation.operations.user_image_fetch import Base
+from vmm_automation.operations.user_image_scripts import SessionAccount
 from vmm_automation.ports import Guest
 from vmm_automation.state import generations
 from vmm_automation.trace import point
+
+
+def bring_in(
+    context: Context,
+    guest: Guest,
+    *,
+    session: Session,
+    generation: Generation | None,
+    definition: UaDefinition,
+) -> None:
+    """Give a session that begins on a VM its user's data, on a volume where its UA or the site wants that.
+
+    A generation that has a layer comes by that, whatever its size; another, or one to be converted, by files.
+
+    Raises:
+        Conflict: nothing converts the generation.
+        ArtifactInvalid, TaskFailed, DiskFull, GuestUnreachable: the data are not there.
+    """
+    if user_volume.is_wanted(context, definition):
+        as_it_is = generation and not _converters(generation, session=session, definition=definition)
+        archive = generation.archive if generation and as_it_is else ""
+        there = user_volume.bring_up(context, guest, session=session, archive=archive, definition=definition)
+        if there and generation:
+            _note_deployed(context, guest, session=session, generation=generation, by="volume")
+            return
+    if generation:
+        deploy_into(context, guest, session=session, generation=generation, definition=definition)
 
 
 def deploy_into(
@@ -39,6 +68,7 @@ def deploy_into(
         ArtifactInvalid, TaskFailed, DiskFull, GuestUnreachable: the guest's home is as it was.
     """
     converters = _converters(generation, session=session, definition=definition)
+    on_volume = user_volume.is_open(context, session.id, vm=guest.name)
     with _spool(context) as spool:
         tar, manifest = context.images.read(generation.archive, into=spool)
         point("image.deploy.read")
@@ -50,7 +80,9 @@ def deploy_into(
             ua=definition,
             session=session.id,
             converters=converters,
-            archive=generation.archive,
+            archive="" if on_volume else generation.archive,  # without: no stamps, see base_of
+            account=user_volume.account(on_volume=on_volume),
+            policy=ArchivePolicy(home=SessionAccount().home),
         )
     point("image.deploy.unpacked")
     newer = definition.version(session.version).data_version
@@ -82,17 +114,24 @@ def _converters(
 
 
 def _note_deployed(
-    context: Context, guest: Guest, *, session: Session, generation: Generation, converted: str
+    context: Context,
+    guest: Guest,
+    *,
+    session: Session,
+    generation: Generation,
+    converted: str = "",
+    by: str = "files",
 ) -> None:
     of = {"user": session.user, "ua": session.ua}
     with (
         context.store.transaction() as tx,
         image_change(tx, context, **of, action="image.deploy", now=context.clock.now()) as result,
     ):
-        told = {"number": generation.number, "session": session.id, "vm": guest.name}
+        told = {"number": generation.number, "session": session.id, "vm": guest.name, "by": by}
         result.update({**told, "converted": converted} if converted else told)
     point("image.deploy.recorded")
     how = f", converted from data version {converted}" if converted else ""
+    how += ", by its volume" if by == "volume" else ""
     context.progress(f"Generation {generation.number} of user '{session.user}' is on VM '{guest.name}'{how}")
 
 
@@ -128,7 +167,7 @@ def capture_from(
             images=None if check else context.images,
             clock=context.clock,
             unless=newest.root_digest if newest and changed_only else "",
-            base=base_of(context, newest) if newest else None,
+            base=base_of(context, newest, session=session) if newest else None,
         )
     if not archive:
         context.progress(f"Session '{session.id}': the data are still those of generation {parent}")
@@ -140,11 +179,17 @@ def capture_from(
     return _told(context, generation, consistency=manifest.consistency)
 
 
-def base_of(context: Context, newest: Generation) -> Base:
-    """The archive that what has changed may be told from; read without its proof, which the outcome has."""
+def base_of(context: Context, newest: Generation, *, session: Session) -> Base:
+    """The archive that what has changed may be told from; read without its proof, which the outcome has.
+
+    Not for a session on a volume: the stamps are of inodes, and another volume in the same place, an older
+    layer or one that was kept aside, has the same numbers. There all of the data is read each time.
+    """
     with context.store.reading() as tx:
         manifest = generations.get_manifest(tx, user=newest.user, ua=newest.ua, number=newest.number)
-    return Base(newest.archive, manifest, lambda into: context.images.extract(newest.archive, into=into))
+    stamped = not user_volume.is_open(context, session.id, vm=session.vm)
+    read = lambda into: context.images.extract(newest.archive, into=into)  # noqa: E731 - too long within
+    return Base(newest.archive, manifest, read, stamped=stamped)
 
 
 def _told(context: Context, generation: Generation, *, consistency: str) -> dict[str, Any]:

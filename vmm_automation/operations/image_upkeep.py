@@ -10,6 +10,7 @@ from typing import Any
 from vmm_automation.errors import ArtifactInvalid
 from vmm_automation.model.image import Generation
 from vmm_automation.model.retention import Retention
+from vmm_automation.operations import volume_upkeep
 from vmm_automation.operations.context import Context
 from vmm_automation.operations.entries import image_change
 from vmm_automation.operations.identity import require_operator
@@ -58,12 +59,14 @@ def repair(
     """Mark generations whose archive is not in the store, and list archives that no generation names.
 
     With ``remove`` the latter are deleted, unless they were stored within ``recent``. A generation whose
-    archive is there again loses its mark.
+    archive is there again loses its mark. Volumes: see :func:`volume_upkeep.repair`.
 
     Raises:
         NotPermitted: the site lists its operators, and this is none of them.
     """
     require_operator(context.identity, doing="repair user images")
+    volumes = volume_upkeep.repair(context, remove=remove, check=check)
+    changed = volumes.pop("changed")
     since = context.images.stored_since()
     with context.store.reading() as tx:
         found = generations.list_generations(tx)
@@ -78,7 +81,8 @@ def repair(
     if not check:
         drop_archives(context, removed)
     return {
-        "changed": bool(wrong or removed),
+        "changed": bool(wrong or removed or changed),
+        "volumes": volumes,
         "missing": [one.to_document() for one in found if one.archive not in since],
         "found_again": [one.to_document() for one in wrong if one.state == "missing"],
         "unnamed": sorted(unnamed),

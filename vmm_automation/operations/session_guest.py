@@ -6,19 +6,20 @@ before anything is removed; cleaning the VM is :mod:`vmm_automation.operations.c
 
 from __future__ import annotations
 
-from contextlib import suppress
+from collections.abc import Callable
+from contextlib import nullcontext, suppress
 from functools import partial
 from typing import Any
 
 from vmm_automation.errors import Conflict, VmmError
 from vmm_automation.model.session import Session, SessionState
 from vmm_automation.model.ua import UaDefinition
-from vmm_automation.operations import ua, user_image, user_image_hooks, vm_lock
+from vmm_automation.operations import ua, user_image, user_image_hooks, user_volume, vm_lock, volume_upkeep
 from vmm_automation.operations.cleaning import clean
 from vmm_automation.operations.context import Context
 from vmm_automation.operations.entries import session_change
 from vmm_automation.operations.identity import require_operator
-from vmm_automation.operations.image_transfer import capture_from, deploy_into
+from vmm_automation.operations.image_transfer import bring_in, capture_from, deploy_into
 from vmm_automation.operations.session import begin_close, find, release
 from vmm_automation.operations.session_move import require_move
 from vmm_automation.ports import Guest
@@ -44,8 +45,7 @@ def bring_up(context: Context, guest: Guest, session_id: str) -> dict[str, Any]:
         definition = context.site.ua(session.ua)
         with context.store.reading() as tx:
             newest = generations.newest(tx, user=session.user, ua=session.ua)
-        if newest:
-            deploy_into(context, guest, session=session, generation=newest, definition=definition)
+        bring_in(context, guest, session=session, generation=newest, definition=definition)
         if definition.has_service:
             ua.start(guest, definition=definition, version=session.version)
     return {"changed": True, "deployed": newest.number if newest else 0}
@@ -63,8 +63,10 @@ def save(context: Context, guest: Guest, session_id: str, *, check: bool = False
     definition = context.site.ua(session.ua)
     if check:
         return {"changed": True, "actions": list(user_image.plan_capture(guest, ua=definition).actions)}
-    _stop_for_capture(context, guest, definition)
-    captured = capture_from(context, guest, session=session, definition=definition, closing=True)
+    with user_volume.undisturbed(context, guest, session.id):
+        _stop_for_capture(context, guest, definition)
+        captured = capture_from(context, guest, session=session, definition=definition, closing=True)
+        _keep_volume(context, guest, session, captured)
     return {"changed": True, **captured}
 
 
@@ -78,8 +80,10 @@ def hand_over(context: Context, guest: Guest, session_id: str) -> dict[str, Any]
     session = _on(context, guest, session_id)
     require_move(context, session_id)
     definition = context.site.ua(session.ua)
-    _stop_for_capture(context, guest, definition)
-    captured = capture_from(context, guest, session=session, definition=definition)
+    with user_volume.undisturbed(context, guest, session.id):
+        _stop_for_capture(context, guest, definition)
+        captured = capture_from(context, guest, session=session, definition=definition)
+        _keep_volume(context, guest, session, captured)
     if captured["generation"] is None:
         raise Conflict(
             f"Cannot move session '{session_id}': its data is kept aside, {captured['orphaned']['reason']}",
@@ -108,7 +112,7 @@ def take_over(context: Context, guest: Guest, session_id: str) -> dict[str, Any]
         definition = context.site.ua(session.ua)
         with context.store.reading() as tx:
             newest = generations.get(tx, user=session.user, ua=session.ua)
-        deploy_into(context, guest, session=session, generation=newest, definition=definition)
+        bring_in(context, guest, session=session, generation=newest, definition=definition)
         if definition.has_service:
             ua.start(guest, definition=definition, version=session.version)
     return {"changed": True, "deployed": newest.number}
@@ -162,23 +166,27 @@ def capture(
     definition = context.site.ua(session.ua)
     if check and not changed_only:
         return {"changed": True, "actions": list(user_image.plan_capture(guest, ua=definition).actions)}
-    if not check:
-        user_image_hooks.run_hooks(guest, ua=definition, names=("dump",))
-    captured = capture_from(
-        context, guest, session=session, definition=definition, changed_only=changed_only, check=check
-    )
+    with nullcontext() if check else user_volume.undisturbed(context, guest, session.id):
+        if not check:
+            user_image_hooks.run_hooks(guest, ua=definition, names=("dump",))
+        captured = capture_from(
+            context, guest, session=session, definition=definition, changed_only=changed_only, check=check
+        )
     if changed_only:
         return {"changed": bool(captured), "captured": {session_id: captured} if captured else {}}
     return {"changed": True, **captured}
 
 
 def restore(
-    context: Context, guest: Guest, session_id: str, *, number: int = 0, check: bool = False
+    context: Context, guest: Guest, session_id: str, *, number: int = 0, orphan: str = "", check: bool = False
 ) -> dict[str, Any]:
     """Put a generation (0: the newest) in place of the data of an active session; the UA is restarted.
 
+    ``orphan`` is a volume that was kept aside, instead.
+
     Raises:
         NotFound: there is no such generation.
+        Conflict: ``orphan`` was written by another data version, or the session has no volume.
         NotPermitted: the site lists its operators, and this is none of them.
     """
     require_operator(context.identity, doing=f"deploy a user image for session '{session_id}'")
@@ -186,28 +194,41 @@ def restore(
         session = _on(context, guest, session_id)
         if session.state is not SessionState.ACTIVE:
             raise _wrong_state(session, wanted="active")
-        definition = context.site.ua(session.ua)
-        with context.store.reading() as tx:
-            wanted = generations.get(tx, user=session.user, ua=session.ua, number=number or None)
+        replace, deployed = _replacement(context, guest, session, number=number, orphan=orphan)
         if check:
-            return {"changed": True, "deployed": wanted.number}
-        stop = partial(_stop_for_restore, context, guest, session)
+            return {"changed": True, **deployed}
+        user_volume.mount(context, guest, session.id)
         try:
-            deploy_into(
-                context, guest, session=session, generation=wanted, definition=definition, once_read=stop
-            )
+            replace(once_read=partial(_stop_for_restore, context, guest, session))
         except VmmError:
             with suppress(VmmError):  # on the data of before; where that fails, the session's reason says so
                 _go_on(context, guest, session)
             raise
         _go_on(context, guest, session)
-    return {"changed": True, "deployed": wanted.number}
+    return {"changed": True, **deployed}
+
+
+def _replacement(
+    context: Context, guest: Guest, session: Session, *, number: int, orphan: str
+) -> tuple[Callable[..., None], dict[str, Any]]:
+    """What puts the wanted data in place of the present ones, and what the result says of them."""
+    definition = context.site.ua(session.ua)
+    if orphan:
+        volume_upkeep.require_aside(context, orphan, session=session, definition=definition)
+        swap = partial(user_volume.swap, context, guest, session=session, name=orphan)
+        return swap, {"deployed": 0, "orphan": orphan}
+    with context.store.reading() as tx:
+        wanted = generations.get(tx, user=session.user, ua=session.ua, number=number or None)
+    deploy = partial(deploy_into, context, guest, session=session, generation=wanted, definition=definition)
+    return deploy, {"deployed": wanted.number}
 
 
 def _stop_for_restore(context: Context, guest: Guest, session: Session) -> None:
-    """Noted first: should this run be killed, reconciling starts the UA again."""
-    if context.site.ua(session.ua).has_service:
+    """Noted first: should this run be killed, reconciling mounts the volume and starts the UA again."""
+    serves = bool(context.site.ua(session.ua).command)
+    if serves or user_volume.is_open(context, session.id, vm=guest.name):
         _say_of(context, session.id, reason=_REPLACING, action="session.replace")
+    if serves:
         ua.stop(guest, ua=session.ua)
 
 
@@ -218,6 +239,7 @@ def _go_on(context: Context, guest: Guest, session: Session) -> None:
 
 
 def _start_again(context: Context, guest: Guest, session: Session) -> None:
+    user_volume.mount(context, guest, session.id)  # first: the UA would write beside it
     definition = context.site.ua(session.ua)
     if definition.has_service:
         ua.start(guest, definition=definition, version=session.version)
@@ -237,6 +259,11 @@ def _stop_for_capture(context: Context, guest: Guest, definition: UaDefinition) 
         context.progress(f"UA '{definition.id}' does not run any more: its hooks are passed over")
     if definition.has_service:
         ua.stop(guest, ua=definition.id)
+
+
+def _keep_volume(context: Context, guest: Guest, session: Session, captured: dict[str, Any]) -> None:
+    if generation := captured["generation"]:  # and not kept aside
+        user_volume.keep(context, guest, session=session, number=generation["number"])
 
 
 def _on(context: Context, guest: Guest, session_id: str) -> Session:

@@ -37,15 +37,21 @@ WORTH_BYTES: Final = 4 << 20
 
 @dataclass(frozen=True)
 class Base:
-    """The archive that the guest may know what has changed since; ``read`` puts its tar into a directory."""
+    """The archive that the guest may know what has changed since; ``read`` puts its tar into a directory.
+
+    Unless ``stamped`` its stamps, if there are any, tell nothing of the files that the guest has now.
+    """
 
     archive: str
     manifest: Manifest
     read: Callable[[Path], Path]
+    stamped: bool = True
 
     @property
     def worthwhile(self) -> bool:
         """Whether what has changed since is asked for at all."""
+        if not self.stamped:
+            return False
         return self.manifest.size >= WORTH_BYTES and (self.manifest.generation + 1) % WHOLE_EVERY != 0
 
 

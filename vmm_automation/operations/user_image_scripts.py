@@ -10,12 +10,14 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import secrets
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from types import MappingProxyType
 
+from vmm_automation.adapters.domain_xml import USER_DISK_SERIAL
 from vmm_automation.adapters.ua_unit import fill_placeholders
 from vmm_automation.images.archive import DIRECTORY, FILE
 from vmm_automation.images.layers import ancestors, declared, exclude_patterns, outermost
@@ -42,6 +44,22 @@ class SessionAccount:
     def archive(self, operation: str) -> str:
         """Where the tar of one operation lies in the guest."""
         return f"{self.spool}/.vmm-user-image.{operation}.tar"
+
+
+@dataclass(frozen=True)
+class VolumePlace:
+    """Where a user's disk is mounted in a guest, by which serial it is known, and the home on it.
+
+    Beside the home only root may write, and a switch from there into it is a rename, as it is in ``/home``.
+    """
+
+    directory: str = "/var/lib/vmm/user-data"
+    serial: str = USER_DISK_SERIAL
+
+    @property
+    def home(self) -> str:
+        """The session account's home on the disk."""
+        return f"{self.directory}/home"
 
 
 def capture_script(
@@ -139,6 +157,29 @@ def clean_script(account: SessionAccount, *, check: bool = False) -> str:
     """Remove all that is the account's; prints what is left, a line each. With ``check`` only the latter."""
     settings = {"swept": " ".join(account.swept), "check": "1" if check else "0"}
     return _script("clean", account=account, settings=settings, paths=())
+
+
+def mount_script(account: SessionAccount, volume: VolumePlace) -> str:
+    """Put the account's home onto the user's disk; no change if it is there.
+
+    Exits 7 where the disk has the home of an account of another number.
+    """
+    return _script("mount", account=account, settings=_on_volume(volume), paths=())
+
+
+def seal_script(account: SessionAccount, volume: VolumePlace) -> str:
+    """Leave only the paths on standard input, sorted and ended by NUL, on the user's disk, and unmount it."""
+    settings = {**_on_volume(volume), "id": secrets.token_hex(8)}
+    return _script("seal", account=account, settings=settings, paths=())
+
+
+def unmount_script(account: SessionAccount, volume: VolumePlace) -> str:
+    """End the account's processes and unmount the user's disk."""
+    return _script("unmount", account=account, settings=_on_volume(volume), paths=())
+
+
+def _on_volume(volume: VolumePlace) -> dict[str, str]:
+    return {"volume": volume.directory, "volume_home": volume.home, "serial": volume.serial}
 
 
 def listing(entries: Sequence[FileEntry]) -> list[bytes]:

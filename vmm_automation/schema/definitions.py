@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from vmm_automation.model.policies import Tier
 from vmm_automation.model.ua import (
     SESSION_ACCOUNT,
     Artifact,
@@ -60,7 +61,7 @@ def ua_from_mapping(name: str, document: Document, *, where: str) -> tuple[UaDef
         environment=dict(document.get("environment", {})),
         files=dict(document.get("files", {})),
         endpoints=tuple(Endpoint(**endpoint) for endpoint in document.get("endpoints", ())),
-        user_data=UserData(**_tuples(document.get("user_data", {}))),
+        user_data=_user_data(document.get("user_data", {})),
         requirements=_requirements(requirements),
         start_deadline_s=document.get("start_deadline_s", 120),
         probe=Probe(**_tuples(document["probe"])) if "probe" in document else None,
@@ -104,6 +105,12 @@ def _version(version: str, document: Document, common: Document) -> UaVersion:
 def _capture(document: Document) -> CaptureRules:
     hooks = {key: _hook(document[key]) for key in HOOKS if key in document}
     return CaptureRules(**{**document, **hooks})
+
+
+def _user_data(document: Document) -> UserData:
+    stated = {key: value for key, value in document.items() if key != "tier"}
+    tier = Tier(document["tier"]) if "tier" in document else None
+    return UserData(**_tuples(stated), tier=tier)
 
 
 def _hook(document: Document) -> Hook:

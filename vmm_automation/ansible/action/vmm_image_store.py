@@ -11,7 +11,7 @@ from vmm_automation.ansible.action_base import VmmAction
 from vmm_automation.errors import UsageError
 from vmm_automation.model.retention import Retention
 from vmm_automation.model.times import read_duration
-from vmm_automation.operations import image_file, image_listing, image_store, image_upkeep
+from vmm_automation.operations import image_file, image_listing, image_store, image_upkeep, volume_upkeep
 from vmm_automation.operations.context import Context
 
 Given = dict[str, Any]
@@ -35,7 +35,8 @@ class ActionModule(VmmAction):
 
 def _listed(context: Context, given: Given, _check: bool) -> Given:
     of = _texts(given, "user", "ua")
-    return image_listing.listing(context.store, **of, orphaned=bool(given.get("orphaned")))
+    volumes, orphaned = context.volumes, bool(given.get("orphaned"))
+    return image_listing.listing(context.store, volumes, **of, orphaned=orphaned)
 
 
 def _verified(context: Context, given: Given, _check: bool) -> Given:
@@ -53,6 +54,10 @@ def _pruned(context: Context, given: Given, check: bool) -> Given:
 def _repaired(context: Context, given: Given, check: bool) -> Given:
     remove, recent = bool(given.get("allow_destroy")), _duration(given, "recent")
     return image_upkeep.repair(context, remove=remove, recent=recent, check=check)
+
+
+def _flattened(context: Context, _given: Given, check: bool) -> Given:
+    return volume_upkeep.flatten(context, check=check)
 
 
 def _imported(context: Context, given: Given, check: bool) -> Given:
@@ -95,6 +100,7 @@ _OF_MANY: dict[str, Callable[[Context, Given, bool], Given]] = {
     "verified": _verified,
     "pruned": _pruned,
     "repaired": _repaired,
+    "flattened": _flattened,
     "imported": _imported,
 }
 _OF_ONE: dict[str, Callable[[Context, Given, bool, dict[str, str]], Given]] = {

@@ -42,8 +42,10 @@ class ActionModule(VmmAction):
                     "Cannot replace the present data: destruction is off unless asked for",
                     hint="set user_image_allow_destroy=true (vmm: --yes)",
                 )
-            number = int(arguments.get("generation") or 0)
-            return session_guest.restore(context, guest, session, number=number, check=check)
+            number, orphan = int(arguments.get("generation") or 0), str(arguments.get("orphan") or "")
+            if number and orphan:
+                raise UsageError("Give a generation or a volume, not both", hint="vmm image deploy --help")
+            return session_guest.restore(context, guest, session, number=number, orphan=orphan, check=check)
         if state == "previewed":
             return image_preview.preview(context, guest, session)
         if state == "cleaned":
