@@ -32,6 +32,7 @@ from vmm_automation.ports import Guest
 from vmm_automation.state import generations
 
 _KINDS: Final = {"f": "file", "d": "directory", "l": "symlink", "s": "socket", "p": "named pipe"}
+_DATALESS: Final = ("s", "p")
 
 
 def preview(context: Context, guest: Guest, session_id: str) -> dict[str, Any]:
@@ -131,8 +132,8 @@ def _left_out(guest: Guest, definition: UaDefinition, taken: set[str]) -> list[d
 def _why(definition: UaDefinition, layers: dict[str, str], path: str, kind: str) -> str:
     if not layer_of(layers, path):
         return "no settings or exceptions are declared there"
-    if kind == "s":
-        return "sockets are never kept"
+    if kind in _DATALESS:
+        return f"{_KINDS[kind]}s are never kept, they hold no data"
     parts = path.split("/")
     tails = ["/".join(parts[start:]) for start in range(len(parts))]
     for pattern in definition.user_data.exclude:

@@ -2,35 +2,61 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from typing import NoReturn
 
 from vmm_automation.errors import TaskFailed
+from vmm_automation.images.archive import shown
 from vmm_automation.ports import Guest, GuestResult
 
+#: what tar says last, and which of its lines say why
+_TAR_GAVE_UP = "tar: Exiting with failure status due to previous errors"
+_TAR_CANNOT = re.compile(r"^tar: (?P<path>.+): Cannot (?P<act>\w+): (?P<why>.+)$", re.MULTILINE)
 
-def succeeded(guest: Guest, result: GuestResult, *, doing: str) -> GuestResult:
+
+def succeeded(guest: Guest, result: GuestResult, *, doing: str, home: str = "") -> GuestResult:
     """The result, if its status is 0.
 
+    ``home`` is what the script read; a path that the account cannot read there is one for a person to mend.
+
     Raises:
-        TaskFailed: it is not; the reason is the last line that the script wrote.
+        TaskFailed: it is not; the reason is the path that stopped tar, or the last line written.
     """
     if result.status != 0:
-        lines = [line.strip() for line in result.stderr.splitlines() if line.strip()]
-        fail(guest, doing=doing, reason=lines[-1] if lines else f"status {result.status}")
+        _fail_by_what_it_wrote(guest, result, doing=doing, home=home)
     return result
 
 
-def fail(guest: Guest, *, doing: str, reason: str) -> NoReturn:
-    """Say that ``doing`` failed on a VM, and why.
+def _fail_by_what_it_wrote(guest: Guest, result: GuestResult, *, doing: str, home: str) -> NoReturn:
+    if cannot := _TAR_CANNOT.search(result.stderr):
+        reason = f"cannot {cannot['act']} '{shown(cannot['path'])}': {shown(cannot['why'])}"
+        unreadable = home and cannot["why"] == "Permission denied"
+        hint = _mending(f"{home}/{cannot['path']}", owner=home) if unreadable else ""
+        fail(guest, doing=doing, reason=reason, path=cannot["path"], hint=hint)
+    written = [line.strip() for line in result.stderr.splitlines()]
+    lines = [line for line in written if line not in ("", _TAR_GAVE_UP)]
+    fail(guest, doing=doing, reason=shown(lines[-1]) if lines else f"status {result.status}")
+
+
+def fail(guest: Guest, *, doing: str, reason: str, path: str = "", hint: str = "") -> NoReturn:
+    """Say that ``doing`` failed on a VM, and why; at which ``path``, if it is one's fault.
 
     Raises:
         TaskFailed: always.
     """
+    details = {"host": guest.name, "task": doing, "reason": reason}
     raise TaskFailed(
         f"Cannot {doing} on VM '{guest.name}': {reason}",
-        hint=f"vmm vm show {guest.name}",
-        details={"host": guest.name, "task": doing, "reason": reason},
+        hint=hint or f"vmm vm show {guest.name}",
+        details=details | ({"path": shown(path)} if path else {}),
     )
+
+
+def _mending(path: str, *, owner: str) -> str:
+    """What root types in the guest so that the account can read a path."""
+    file = shlex.quote(shown(path))
+    return f"in the guest: chown -h --reference={owner} {file} && chmod u+rX {file}"
 
 
 def answers(result: GuestResult) -> dict[str, str]:

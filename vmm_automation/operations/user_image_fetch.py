@@ -140,7 +140,7 @@ def _fetch_tar(source: Source, *, into: Path, tag: str, base: str) -> dict[str, 
     operation = secrets.token_hex(8)
     script = capture_script(source.account, operation=operation, ua=ua, tag=tag, base=base)
     doing = f"capture the user data of UA '{ua.id}'"
-    made = answers(succeeded(guest, guest.run(script), doing=doing))
+    made = answers(succeeded(guest, guest.run(script), doing=doing, home=source.account.home))
     remote = source.account.archive(operation)
     try:
         if int(made["size"]) > limit:
