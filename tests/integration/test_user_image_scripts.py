@@ -175,8 +175,8 @@ def test_tar_altered_on_its_way_is_refused(guest: LocalGuest, store: BorgStore, 
         def __init__(self) -> None:
             self.__dict__.update(guest.__dict__)
 
-        def fetch(self, remote: str, local: Path) -> None:
-            super().fetch(remote, local)
+        def fetch(self, remote: str, local: Path, *, limit: int) -> None:
+            super().fetch(remote, local, limit=limit)
             with local.open("r+b") as file:
                 file.seek(700)
                 file.write(b"\xff")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import os
 import re
 import shlex
+from collections.abc import Mapping
 from typing import NoReturn
 
 from vmm_automation.errors import TaskFailed
@@ -59,6 +62,39 @@ def _mending(path: str, *, owner: str) -> str:
     return f"in the guest: chown -h --reference={owner} {file} && chmod u+rX {file}"
 
 
-def answers(result: GuestResult) -> dict[str, str]:
-    """Of lines ``name value``, the values by name."""
-    return dict(line.split(" ", 1) for line in result.stdout.splitlines() if " " in line)
+def answers(guest: Guest, result: GuestResult, *, doing: str, forms: Mapping[str, str]) -> dict[str, str]:
+    """Of lines ``name value``, the values by name; those of ``forms`` are there and have these forms.
+
+    Raises:
+        TaskFailed: they are not, or have not.
+    """
+    told = dict(line.split(" ", 1) for line in result.stdout.splitlines() if " " in line)
+    for name, form in forms.items():
+        if not re.fullmatch(form, told.get(name, "")):
+            fail(guest, doing=doing, reason=f"its answer has no usable '{name}'")
+    return told
+
+
+def number(guest: Guest, result: GuestResult, *, doing: str) -> int:
+    """The number that is all of an answer.
+
+    Raises:
+        TaskFailed: it is none.
+    """
+    text = result.stdout.strip()
+    if not re.fullmatch("[0-9]{1,18}", text):
+        fail(guest, doing=doing, reason="its answer is not a number")
+    return int(text)
+
+
+def names(guest: Guest, result: GuestResult, *, doing: str) -> list[str]:
+    """Names, each ended by a zero byte, as base64 brought them; they may hold any other byte.
+
+    Raises:
+        TaskFailed: it is no base64.
+    """
+    try:
+        raw = base64.b64decode(result.stdout.strip(), validate=True)
+    except ValueError:
+        fail(guest, doing=doing, reason="its answer is not in base64")
+    return [os.fsdecode(name) for name in raw.split(b"\0") if name]
