@@ -10,7 +10,7 @@ import pytest
 
 from vmm_automation.errors import GuestUnreachable, NotFound, Partial, SiteInvalid, VmmError
 from vmm_automation.model.session import LIVE, SessionState
-from vmm_automation.operations import image_due
+from vmm_automation.operations import image_due, session
 from vmm_automation.operations.context import Context
 from vmm_automation.site import Site
 from vmm_automation.state import sessions, vms
@@ -107,3 +107,30 @@ def test_all_that_failed_in_one_way_fail_that_way() -> None:
         image_due.judge(lost, tried=2)
     assert [each["session"] for each in told.value.details["failures"]] == ["s-1", "s-2"]
     assert image_due.judge([], tried=0) == {"changed": False}
+
+
+def test_session_that_was_looked_at_in_vain_is_due_when_its_time_is_over_again(
+    timed: Context, clock: FakeClock
+) -> None:
+    """Unchanged data are not compared again on each tick of the timer."""
+    clock.advance(seconds=_EVERY_S)
+    assert due(timed) == ["s-1"]
+    image_due.looked(timed, "s-1")
+    assert due(timed) == []
+    clock.advance(seconds=_EVERY_S - 1)
+    assert due(timed) == []
+    clock.advance(seconds=1)
+    assert due(timed) == ["s-1"]
+    image_due.looked(timed, "s-that-is-gone")
+
+
+def test_look_in_vain_has_no_part_in_the_audit_chain(timed: Context) -> None:
+    """No entry, and what the next entry says of the session before is what the last one left."""
+    session.touch(timed, "s-1")
+    image_due.looked(timed, "s-1")
+    session.touch(timed, "s-1")
+    with timed.store.reading() as tx:
+        first, second = tx.all("SELECT * FROM audit_events WHERE object = 's-1' ORDER BY seq DESC LIMIT 2")[
+            ::-1
+        ]
+    assert (second["seq"], second["before_digest"]) == (first["seq"] + 1, first["after_digest"])

@@ -15,7 +15,7 @@ from vmm_automation.state.store import Snapshot
 
 
 def due(context: Context) -> dict[str, Any]:
-    """Active sessions whose last capture, or beginning, is at least ``capture.every_s`` of their UA ago.
+    """Active sessions whose last capture, look in vain, or beginning is ``capture.every_s`` of their UA ago.
 
     ``failures`` are those whose UA the site does not define, or wrongly: the others are due all the same.
     """
@@ -31,7 +31,7 @@ def due(context: Context) -> dict[str, Any]:
             except VmmError as undefined:
                 failures.append({**told, "error": undefined.to_document()})
                 continue
-            if every and from_text(_captured_at(tx, session)) + every <= now:
+            if every and from_text(_last(tx, session)) + every <= now:
                 found.append(told)
     return {"changed": False, "due": found, "failures": failures}
 
@@ -58,6 +58,13 @@ def judge(failures: Sequence[Mapping[str, Any]], *, tried: int) -> dict[str, Any
     )
 
 
-def _captured_at(tx: Snapshot, session: Session) -> str:
+def looked(context: Context, session_id: str) -> None:
+    """Note that a capture that was due made no generation, so that it is not due on the next tick."""
+    with context.store.transaction() as tx:
+        sessions.set_looked(tx, session_id=session_id, now=context.clock.now())
+
+
+def _last(tx: Snapshot, session: Session) -> str:
     newest = generations.newest(tx, user=session.user, ua=session.ua)
-    return newest.captured_at if newest and newest.session == session.id else session.created_at
+    captured_at = newest.captured_at if newest and newest.session == session.id else ""
+    return max(captured_at, session.looked_at, session.created_at)

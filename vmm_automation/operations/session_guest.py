@@ -14,7 +14,15 @@ from typing import Any
 from vmm_automation.errors import Conflict, VmmError
 from vmm_automation.model.session import Session, SessionState
 from vmm_automation.model.ua import UaDefinition
-from vmm_automation.operations import ua, user_image, user_image_hooks, user_volume, vm_lock, volume_upkeep
+from vmm_automation.operations import (
+    image_due,
+    ua,
+    user_image,
+    user_image_hooks,
+    user_volume,
+    vm_lock,
+    volume_upkeep,
+)
 from vmm_automation.operations.cleaning import clean
 from vmm_automation.operations.context import Context
 from vmm_automation.operations.entries import session_change
@@ -173,6 +181,8 @@ def capture(
             context, guest, session=session, definition=definition, changed_only=changed_only, check=check
         )
     if changed_only:
+        if not captured.get("generation"):  # nothing has changed, or it was kept aside
+            image_due.looked(context, session_id)
         return {"changed": bool(captured), "captured": {session_id: captured} if captured else {}}
     return {"changed": True, **captured}
 
