@@ -58,3 +58,18 @@ def test_data_that_are_as_they_were_are_looked_at_once_in_that_time(
     with timed.store.reading() as tx:
         assert looked_at(tx) != ""
         assert tx.all("SELECT COUNT(*) AS entries FROM audit_events") == before
+
+
+def test_dry_run_of_what_is_due_reads_the_guest_and_no_more(timed: Context, guest: LocalGuest) -> None:
+    """No hook runs, nobody stands still, no file is written there or here; the session is named."""
+    before = (guest.tree(), guest.run("ls -la --time-style=full-iso /root").stdout, timed.images.archives())
+    guest.transfers = 0
+    done = session_guest.capture(timed, guest, "s-9", changed_only=True, check=True)
+    assert done == {
+        "changed": True,
+        "captured": {"s-9": {"actions": ["capture 2 files, directories and links"]}},
+    }
+    after = (guest.tree(), guest.run("ls -la --time-style=full-iso /root").stdout, timed.images.archives())
+    assert (after, guest.transfers) == (before, 0)
+    session_guest.capture(timed, guest, "s-9", changed_only=True)
+    assert ".held" in guest.tree()
