@@ -50,8 +50,11 @@ class Guest(Protocol):
     def put(self, local: Path, remote: str) -> None:
         """Copy a file of the controller into the guest."""
 
-    def fetch(self, remote: str, local: Path) -> None:
-        """Copy a file of the guest to the controller."""
+    def fetch(self, remote: str, local: Path, *, limit: int) -> None:
+        """Copy a file of the guest to the controller, ``limit`` bytes at most, whatever the guest sends.
+
+        Raises ArtifactInvalid: more came; nothing is left at ``local``.
+        """
 
 
 class Hypervisor(Protocol):

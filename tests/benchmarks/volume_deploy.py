@@ -91,7 +91,7 @@ class Trial:
     def put(self, local: Path, remote: str) -> None:
         """Not asked for here."""
 
-    def fetch(self, remote: str, local: Path) -> None:
+    def fetch(self, remote: str, local: Path, *, limit: int) -> None:
         """Not asked for here."""
 
     def make_layer(self, size: int) -> None:

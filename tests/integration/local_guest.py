@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from vmm_automation.adapters.bounded_file import bounded
 from vmm_automation.adapters.clock import SystemClock
 from vmm_automation.images.borg import BorgStore
 from vmm_automation.model.image import Manifest
@@ -100,11 +101,12 @@ class LocalGuest:
         self.transfers += 1
         shutil.copyfile(local, self.outside(remote))
 
-    def fetch(self, remote: str, local: Path) -> None:
+    def fetch(self, remote: str, local: Path, *, limit: int) -> None:
         """As :class:`ports.Guest`."""
         self.transfers += 1
         self.fetched.append(self.outside(remote).stat().st_size)
-        shutil.copyfile(self.outside(remote), local)
+        with bounded(local, limit=limit, origin=remote):
+            shutil.copyfile(self.outside(remote), local)
 
     def outside(self, path: str) -> Path:
         """Where a path of the guest lies on this machine."""

@@ -148,7 +148,11 @@ def test_image_playbooks_make_a_generation_and_bring_it_back(
     definition = (vmm.site / "uas" / "radicale.yml").read_text()
     timed = vmm.on_site(tmp_path / "site", {"uas/radicale.yml": f"{definition}capture: {{every_s: 1}}\n"})
     vmm.on_guest(radicale[0], "install -D -o session /etc/hostname /home/session/.local/share/radicale/more")
-    assert session in converge(timed, "image_capture_due").result["captured"]
+    before = timed.everything()
+    planned = timed.play("image_capture_due", check=True)
+    assert (bool(planned.changed), timed.everything()) == (True, before)
+    assert session in timed.play("image_capture_due").result["captured"]
+    assert timed.play("image_capture_due").changed == 0  # it only notes that it has looked
 
 
 def test_stored_images_end_in_the_wanted_state_whatever_they_find(

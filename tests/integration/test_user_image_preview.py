@@ -53,7 +53,7 @@ def test_preview_tells_what_the_capture_then_does_and_what_it_leaves_out(
     """Added, changed, removed by layer and rule; what is left out with the reason; no trace anywhere."""
     guest.as_session(
         "mkdir -p .config/notes/rules .config/notes/cache .config/other; cd .config/notes; "
-        "echo 1 >a; echo 1 >b; echo 1 >x.tmp; echo 1 >cache/p; echo 1 >rules/r; mkfifo ../f"
+        "echo 1 >a; echo 1 >b; echo 1 >x.tmp; echo 1 >cache/p; echo 1 >rules/r; mkfifo ../f p"
     )
     session = find(context, "s-9")
     definition = context.site.ua("notes")
@@ -73,6 +73,7 @@ def test_preview_tells_what_the_capture_then_does_and_what_it_leaves_out(
     assert left == {
         ".config/notes/cache": "excluded by 'cache'",
         ".config/notes/x.tmp": "excluded by '*.tmp'",
+        ".config/notes/p": "named pipes are never kept, they hold no data",
         ".config/other": "no settings or exceptions are declared there",
         ".config/f": "no settings or exceptions are declared there",
         ".profile": "no settings or exceptions are declared there",
@@ -80,8 +81,8 @@ def test_preview_tells_what_the_capture_then_does_and_what_it_leaves_out(
 
 
 def test_preview_says_what_would_refuse_the_capture(context: Context, guest: LocalGuest) -> None:
-    """A named pipe among the settings is told, not raised; a session that is not active is refused."""
-    guest.as_session("mkdir -p .config/notes; mkfifo .config/notes/pipe")
-    assert "named pipe" in preview(context, guest, "s-9")["refused"]
+    """A link out of the home is told, not raised; a session that is not active is refused."""
+    guest.as_session("mkdir -p .config/notes; ln -s /etc/passwd .config/notes/out")
+    assert "leads out" in preview(context, guest, "s-9")["refused"]
     with pytest.raises(Conflict, match="not active on 'local'"):
         preview(context, guest, "s-1")

@@ -14,6 +14,7 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from vmm_automation.adapters.bounded_file import bounded
 from vmm_automation.ports import GuestResult
 
 _SYSTEMCTL = """#!/bin/sh
@@ -161,9 +162,10 @@ class SandboxGuest:
         self.puts += 1
         shutil.copyfile(local, self.root / remote[1:])
 
-    def fetch(self, remote: str, local: Path) -> None:
+    def fetch(self, remote: str, local: Path, *, limit: int) -> None:
         """Copy a file out."""
-        shutil.copyfile(self.root / remote[1:], local)
+        with bounded(local, limit=limit, origin=remote):
+            shutil.copyfile(self.root / remote[1:], local)
 
     def reached_by_ansible(self) -> dict[str, str]:
         """Variables with which a playbook's connection leads into the sandbox."""

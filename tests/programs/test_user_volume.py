@@ -53,7 +53,7 @@ class MountingGuest:
         """Not asked for here."""
         raise NotImplementedError
 
-    def fetch(self, remote: str, local: Path) -> None:
+    def fetch(self, remote: str, local: Path, *, limit: int) -> None:
         """Not asked for here."""
         raise NotImplementedError
 

@@ -23,6 +23,7 @@ from vmm_automation.state import (
     publications,
     rollouts,
     seats,
+    sessions,
     vms,
     waiting,
 )
@@ -90,7 +91,8 @@ def a_waiting_request(clock: FakeClock) -> WaitingRequest:
 
 
 def moving(tx: Tx, clock: FakeClock) -> None:
-    """The live session is on its way to another VM."""
+    """The live session is on its way to another VM; its data were looked at in vain."""
+    sessions.set_looked(tx, session_id="s-live", now=clock.now())
     vms.mark_clean(tx, vm="vm-next", now=clock.now())
     explained = {"ranked": ["é"]}
     assert moves.hold(

@@ -30,7 +30,7 @@ class NamedGuest:
     def put(self, local: Path, remote: str) -> None:
         """Not asked for here."""
 
-    def fetch(self, remote: str, local: Path) -> None:
+    def fetch(self, remote: str, local: Path, *, limit: int) -> None:
         """Not asked for here."""
 
 

@@ -54,8 +54,8 @@ class NoGuest:
         del local, remote
         raise GuestUnreachable("VM 'vm-1' could not be reached")
 
-    def fetch(self, remote: str, local: Path) -> None:
-        del local, remote
+    def fetch(self, remote: str, local: Path, *, limit: int) -> None:
+        del local, remote, limit
         raise GuestUnreachable("VM 'vm-1' could not be reached")
 
 

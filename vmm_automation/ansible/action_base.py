@@ -13,6 +13,7 @@ from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
+from vmm_automation.adapters.bounded_file import bounded
 from vmm_automation.errors import Canceled, GuestUnreachable, UsageError, VmmError
 from vmm_automation.operations.actor import os_user
 from vmm_automation.operations.context import Context, open_context
@@ -118,7 +119,7 @@ class AnsibleGuest:
             done = self._action._low_level_execute_command(command, in_data=stdin or b"\n")
         except AnsibleConnectionFailure as failure:
             raise self._unreachable(failure) from failure
-        return GuestResult(int(done["rc"]), str(done["stdout"]), str(done["stderr"]))
+        return GuestResult(int(done["rc"]), _readable(done["stdout"]), _readable(done["stderr"]))
 
     def put(self, local: Path, remote: str) -> None:
         """Copy a file of the controller into the guest."""
@@ -127,12 +128,13 @@ class AnsibleGuest:
         except AnsibleError as failure:
             raise self._unreachable(failure) from failure
 
-    def fetch(self, remote: str, local: Path) -> None:
-        """Copy a file of the guest to the controller."""
-        try:
-            self._action._connection.fetch_file(remote, str(local))
-        except AnsibleError as failure:
-            raise self._unreachable(failure) from failure
+    def fetch(self, remote: str, local: Path, *, limit: int) -> None:
+        """Copy a file of the guest to the controller, ``limit`` bytes at most. Raises ArtifactInvalid."""
+        with bounded(local, limit=limit, origin=f"File '{remote}' of VM '{self._name}'"):
+            try:
+                self._action._connection.fetch_file(remote, str(local))
+            except AnsibleError as failure:
+                raise self._unreachable(failure) from failure
 
     def _unreachable(self, failure: AnsibleError) -> GuestUnreachable:
         return GuestUnreachable(
@@ -140,6 +142,11 @@ class AnsibleGuest:
             hint=f"vmm vm show {self._name}",
             details={"vm": self._name},
         )
+
+
+def _readable(stream: Any) -> str:
+    """What a guest wrote, without the lone surrogates that Ansible puts for what is not UTF-8."""
+    return str(stream).encode(errors="surrogateescape").decode(errors="replace")
 
 
 def plain(value: Any) -> Any:

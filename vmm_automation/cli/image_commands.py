@@ -103,9 +103,9 @@ def capture(door: Door, session: str, due: bool) -> Reply:
         raise UsageError("Give a session, or --due, not both", hint="vmm image capture --due")
     if due:
         reply = door.playbook("image_capture_due", {})
-        return Reply(
-            reply.result, "Captured what was due" if reply.changed else "Nothing to do", reply.changed
-        )
+        done = "Would capture, where data have changed" if door.check else "Captured"
+        names = ", ".join(reply.result.get("captured") or {})
+        return Reply(reply.result, f"{done}: {names}" if names else "Nothing to do", reply.changed)
     reply = door.playbook("image_capture", {"user_image_session": session})
     if aside := reply.result.get("orphaned"):
         return Reply(reply.result, f"Kept aside as '{aside['archive']}': {aside['reason']}", reply.changed)

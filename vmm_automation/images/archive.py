@@ -35,6 +35,9 @@ SYMLINK: Final = "symlink"
 _READ_BYTES: Final = 1 << 20
 _PATH_BYTES: Final = 4096  # PATH_MAX of Linux
 _BLOCK_BYTES: Final = 512
+#: of one member: its names, attributes and, of a sparse file, where its holes are
+_HEADER_BYTES: Final = 4 << 20
+_OVERHEAD_BYTES: Final = 8192  # of one member, on average, beside its content
 _PERMISSIONS: Final = 0o777
 _NS_PER_S: Final = 1_000_000_000
 _CONTENT_TYPES: Final = (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.GNUTYPE_SPARSE)
@@ -65,14 +68,28 @@ class ArchivePolicy:
     max_members: int = 100_000
     max_bytes: int = 4 << 30
 
+    @property
+    def tar_bytes(self) -> int:
+        """How large a whole tar may be."""
+        return self.max_bytes + self.max_members * _OVERHEAD_BYTES
+
 
 class _BoundedFile(io.BufferedReader):
-    """A file whose single reads are bounded, so that a forged header size cannot fill the memory."""
+    """A file whose single reads are bounded, so that a forged header size cannot fill the memory.
+
+    ``header_left`` bounds what is read for the headers of one member together, None for content.
+    """
+
+    header_left: int | None = _HEADER_BYTES
 
     def read(self, size: int | None = -1, /) -> bytes:
         """As of any file, up to 1 MiB at once."""
         if size is None or not 0 <= size <= _READ_BYTES:
             raise tarfile.ReadError(f"a header claims {size} bytes")
+        if self.header_left is not None:
+            self.header_left -= size
+            if self.header_left < 0:
+                raise tarfile.ReadError(f"the headers of a member have more than {_HEADER_BYTES:,} bytes")
         return super().read(size)
 
 
@@ -122,12 +139,20 @@ class _Reader:
 
     def _members(self, tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
         count = 0
-        while (member := tar.next()) is not None:
+        while (member := self._next(tar)) is not None:
             tar.members.clear()  # type: ignore[attr-defined]  # kept by tarfile, would fill the memory
             count += 1
             if count > self._policy.max_members:
                 raise _refused(member.name, f"it is one more than the {self._policy.max_members:,} allowed")
             yield member
+
+    def _next(self, tar: tarfile.TarFile) -> tarfile.TarInfo | None:
+        self._file.header_left = _HEADER_BYTES
+        member = tar.next()
+        self._file.header_left = None
+        if tar.pax_headers:
+            raise tarfile.ReadError("it has headers for all members")
+        return member
 
     def _entry(self, tar: tarfile.TarFile, member: tarfile.TarInfo) -> FileEntry:
         path = member.name

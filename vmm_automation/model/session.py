@@ -44,7 +44,8 @@ class Session:
     session in *starting* or *closing* (``host:boot-id:pid:start-time``), so that the next run can
     tell an interrupted action from one under way. ``seen_at`` is when the user was last known to use it,
     empty if never told; ``suspended_by`` the Watcher who suspended it. ``reason`` says why it failed, or
-    what stands in the way of using it. Times are UTC, ISO 8601.
+    what stands in the way of using it. ``looked_at`` is when a capture that was due last found nothing to
+    store, empty if none did. Times are UTC, ISO 8601.
     """
 
     id: str
@@ -65,6 +66,7 @@ class Session:
     reason: str = ""
     suspended_by: str = ""
     seen_at: str = ""
+    looked_at: str = ""
 
     @property
     def live(self) -> bool:

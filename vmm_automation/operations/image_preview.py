@@ -6,8 +6,6 @@ half-way.
 
 from __future__ import annotations
 
-import base64
-import os
 from collections.abc import Iterable
 from dataclasses import replace
 from fnmatch import fnmatchcase
@@ -25,13 +23,14 @@ from vmm_automation.operations import user_image, user_volume
 from vmm_automation.operations.context import Context
 from vmm_automation.operations.image_transfer import base_of
 from vmm_automation.operations.session import find
-from vmm_automation.operations.user_image_answers import succeeded
+from vmm_automation.operations.user_image_answers import names, succeeded
 from vmm_automation.operations.user_image_fetch import Base
 from vmm_automation.operations.user_image_scripts import SessionAccount, preview_script
 from vmm_automation.ports import Guest
 from vmm_automation.state import generations
 
 _KINDS: Final = {"f": "file", "d": "directory", "l": "symlink", "s": "socket", "p": "named pipe"}
+_DATALESS: Final = ("s", "p")
 
 
 def preview(context: Context, guest: Guest, session_id: str) -> dict[str, Any]:
@@ -123,16 +122,17 @@ def _left_out(guest: Guest, definition: UaDefinition, taken: set[str]) -> list[d
     layers = declared(definition.user_data)
     beside = sorted({".", *(above for path in layers for above in ancestors(path))})
     script = preview_script(SessionAccount(), paths=outermost(layers), beside=beside)
-    told = succeeded(guest, guest.run(script), doing="look through the user's home").stdout
-    pairs = [os.fsdecode(item).split(" ", 1) for item in base64.b64decode(told).split(b"\0") if item]
-    return left_out(definition, ((path.removeprefix("./"), kind) for kind, path in pairs), taken=taken)
+    doing = "look through the user's home"
+    told = names(guest, succeeded(guest, guest.run(script), doing=doing), doing=doing)
+    pairs = [item.partition(" ") for item in told]
+    return left_out(definition, ((path.removeprefix("./"), kind) for kind, _, path in pairs), taken=taken)
 
 
 def _why(definition: UaDefinition, layers: dict[str, str], path: str, kind: str) -> str:
     if not layer_of(layers, path):
         return "no settings or exceptions are declared there"
-    if kind == "s":
-        return "sockets are never kept"
+    if kind in _DATALESS:
+        return f"{_KINDS[kind]}s are never kept, they hold no data"
     parts = path.split("/")
     tails = ["/".join(parts[start:]) for start in range(len(parts))]
     for pattern in definition.user_data.exclude:

@@ -143,12 +143,11 @@ def capture_from(
     definition: UaDefinition,
     closing: bool = False,
     changed_only: bool = False,
-    check: bool = False,
 ) -> dict[str, Any]:
     """Capture the data of a session and record them as the next generation, or as orphaned.
 
     Returns ``generation`` (and ``orphaned``); nothing with ``changed_only`` where the newest has the same
-    content, and what would be captured with ``check``.
+    content.
 
     Raises:
         TaskFailed, ArtifactInvalid, DiskFull, GuestUnreachable: nothing is recorded.
@@ -164,7 +163,7 @@ def capture_from(
             origin,
             ua=definition,
             spool=spool,
-            images=None if check else context.images,
+            images=context.images,
             clock=context.clock,
             unless=newest.root_digest if newest and changed_only else "",
             base=base_of(context, newest, session=session) if newest else None,
@@ -172,8 +171,6 @@ def capture_from(
     if not archive:
         context.progress(f"Session '{session.id}': the data are still those of generation {parent}")
         return {}
-    if check:
-        return {"actions": [f"capture {len(manifest.files)} files, directories and links"]}
     point("image.capture.stored")
     generation = write_back.record(context, manifest=manifest, archive=archive, closing=closing)
     return _told(context, generation, consistency=manifest.consistency)

@@ -7,14 +7,22 @@ before anything is removed; cleaning the VM is :mod:`vmm_automation.operations.c
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
 from vmm_automation.errors import Conflict, VmmError
 from vmm_automation.model.session import Session, SessionState
 from vmm_automation.model.ua import UaDefinition
-from vmm_automation.operations import ua, user_image, user_image_hooks, user_volume, vm_lock, volume_upkeep
+from vmm_automation.operations import (
+    image_due,
+    ua,
+    user_image,
+    user_image_hooks,
+    user_volume,
+    vm_lock,
+    volume_upkeep,
+)
 from vmm_automation.operations.cleaning import clean
 from vmm_automation.operations.context import Context
 from vmm_automation.operations.entries import session_change
@@ -164,15 +172,19 @@ def capture(
     if session.state is not SessionState.ACTIVE:
         raise _wrong_state(session, wanted="active")
     definition = context.site.ua(session.ua)
-    if check and not changed_only:
-        return {"changed": True, "actions": list(user_image.plan_capture(guest, ua=definition).actions)}
-    with nullcontext() if check else user_volume.undisturbed(context, guest, session.id):
-        if not check:
-            user_image_hooks.run_hooks(guest, ua=definition, names=("dump",))
+    if (
+        check
+    ):  # whether anything has changed is not told: that would take making the user's processes stand still
+        plan = {"actions": list(user_image.plan_capture(guest, ua=definition).actions)}
+        return {"changed": True, **({"captured": {session_id: plan}} if changed_only else plan)}
+    with user_volume.undisturbed(context, guest, session.id):
+        user_image_hooks.run_hooks(guest, ua=definition, names=("dump",))
         captured = capture_from(
-            context, guest, session=session, definition=definition, changed_only=changed_only, check=check
+            context, guest, session=session, definition=definition, changed_only=changed_only
         )
     if changed_only:
+        if not captured.get("generation"):  # nothing has changed, or it was kept aside
+            image_due.looked(context, session_id)
         return {"changed": bool(captured), "captured": {session_id: captured} if captured else {}}
     return {"changed": True, **captured}
 

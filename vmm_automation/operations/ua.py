@@ -17,7 +17,7 @@ from __future__ import annotations
 from typing import Any
 
 from vmm_automation.adapters.bundles import Bundle
-from vmm_automation.errors import Conflict, DiskFull, NotFound
+from vmm_automation.errors import Conflict, DiskFull, NotFound, TaskFailed
 from vmm_automation.model.names import check_name
 from vmm_automation.model.ua import UaDefinition, UaVersion
 from vmm_automation.operations import ua_scripts
@@ -51,7 +51,14 @@ def read_status(guest: Guest) -> GuestStatus:
     result = guest.run(ua_scripts.status_script())
     if result.status != 0:
         raise_failure(result, vm=guest.name, ua="*", action="read")
-    return parse_status(result.stdout)
+    try:
+        return parse_status(result.stdout)
+    except (ValueError, LookupError) as unreadable:
+        raise TaskFailed(
+            f"Cannot read the UAs of VM '{guest.name}': its answer cannot be understood",
+            hint=f"vmm vm rebuild {guest.name}",
+            details={"host": guest.name, "task": "read", "reason": str(unreadable)},
+        ) from unreadable
 
 
 def install(

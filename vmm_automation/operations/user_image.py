@@ -25,7 +25,7 @@ from vmm_automation.images.manifest import verify
 from vmm_automation.model.image import Manifest
 from vmm_automation.model.times import to_text
 from vmm_automation.model.ua import Converter, UaDefinition
-from vmm_automation.operations.user_image_answers import fail, succeeded
+from vmm_automation.operations.user_image_answers import fail, number, succeeded
 from vmm_automation.operations.user_image_fetch import Base, Fetched, Source, fetch
 from vmm_automation.operations.user_image_scripts import (
     SessionAccount,
@@ -139,7 +139,8 @@ def plan_capture(guest: Guest, *, ua: UaDefinition, account: SessionAccount = _S
         TaskFailed: the guest could not be looked through.
     """
     script = capture_script(account, operation=secrets.token_hex(8), ua=ua, count_only=True)
-    count = succeeded(guest, guest.run(script), doing="count the user data").stdout.strip()
+    doing = "count the user data"
+    count = number(guest, succeeded(guest, guest.run(script), doing=doing), doing=doing)
     return ImagePlan(changed=True, actions=(f"capture {count} files, directories and links",))
 
 

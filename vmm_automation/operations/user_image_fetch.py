@@ -33,6 +33,8 @@ from vmm_automation.trace import point
 WHOLE_EVERY: Final = 16
 #: below that, reading the archive before costs more than it saves
 WORTH_BYTES: Final = 4 << 20
+#: what the guest says of a tar
+_CAPTURED: Final = {"consistency": "stopped|frozen|live", "size": "[0-9]{1,18}", "sha256": "[0-9a-f]{64}"}
 
 
 @dataclass(frozen=True)
@@ -136,21 +138,23 @@ def _complete(
 
 def _fetch_tar(source: Source, *, into: Path, tag: str, base: str) -> dict[str, str]:
     """One script and one transfer; what the script told."""
-    guest, ua, limit = source.guest, source.ua, 2 * source.policy.max_bytes  # headers come on top of content
+    guest, ua, limit = source.guest, source.ua, source.policy.tar_bytes
     operation = secrets.token_hex(8)
     script = capture_script(source.account, operation=operation, ua=ua, tag=tag, base=base)
     doing = f"capture the user data of UA '{ua.id}'"
-    made = answers(succeeded(guest, guest.run(script), doing=doing))
+    done = succeeded(guest, guest.run(script), doing=doing, home=source.account.home)
+    made = answers(guest, done, doing=doing, forms=_CAPTURED)
     remote = source.account.archive(operation)
     try:
-        if int(made["size"]) > limit:
+        size = int(made["size"])
+        if size > limit:
             raise ArtifactInvalid(
                 f"User image of UA '{ua.id}' on VM '{guest.name}' refused: "
-                f"its tar has {made['size']} bytes, more than {limit}",
+                f"its tar has {size:,} bytes, more than {limit:,}",
                 hint="exclude large paths under user_data.exclude in the UA definition",
-                details={"host": guest.name, "size": int(made["size"])},
+                details={"host": guest.name, "size": size, "limit": limit},
             )
-        guest.fetch(remote, into)
+        guest.fetch(remote, into, limit=size)
     finally:
         _forget(guest, remote)
     with into.open("rb") as file:

@@ -12,10 +12,11 @@ Reader = Callable[[Snapshot], Document | None]
 
 
 def session(session_id: str) -> Reader:
-    """A session's row."""
+    """A session's row, without when its data were last looked at."""
 
     def read(tx: Snapshot) -> Document | None:
-        return _row(tx.one("SELECT * FROM sessions WHERE id = :id", id=session_id))
+        row = _row(tx.one("SELECT * FROM sessions WHERE id = :id", id=session_id))
+        return {key: value for key, value in row.items() if key != "looked_at"} if row else None
 
     return read
 

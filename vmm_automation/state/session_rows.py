@@ -110,4 +110,5 @@ def _session(row: Row) -> Session:
         reason=row["reason"],
         suspended_by=row["suspended_by"],
         seen_at=row["seen_at"],
+        looked_at=row["looked_at"],
     )

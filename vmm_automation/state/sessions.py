@@ -251,6 +251,11 @@ def set_seen(tx: Tx, *, session_id: str, now: datetime) -> Session:
     return _noted(tx, session_id, doing="touch", seen_at=to_text(now))
 
 
+def set_looked(tx: Tx, *, session_id: str, now: datetime) -> None:
+    """Note that a capture that was due made no generation; no change where the session is not there."""
+    tx.execute("UPDATE sessions SET looked_at = :at WHERE id = :id", at=to_text(now), id=session_id)
+
+
 def _noted(tx: Tx, session_id: str, *, doing: str, **columns: str | int) -> Session:
     """Write columns of a live session; their names are ours, never of a user."""
     require_live(tx, session_id=session_id, doing=doing)

@@ -54,10 +54,7 @@ def _found(context: Context, arguments: dict[str, Any], check: bool) -> dict[str
 
 def _reported(_context: Context, arguments: dict[str, Any], _check: bool) -> dict[str, Any]:
     """Fail with what could not be reconciled, several as one; no change if there is nothing."""
-    failures = list(arguments.get("failures") or [])
-    for done in arguments.get("results") or []:
-        if error := done.get("vmm_error") or _crash(done):
-            failures.append({**done["item"], "error": error})
+    failures = _failures(arguments)
     if not failures:
         return {"changed": False}
     if len(failures) == 1:
@@ -69,6 +66,20 @@ def _reported(_context: Context, arguments: dict[str, Any], _check: bool) -> dic
         hint=first["error"].get("hint") or "vmm reconcile",
         details={"failures": failures},
     )
+
+
+def _captures_judged(_context: Context, arguments: dict[str, Any], _check: bool) -> dict[str, Any]:
+    tried = len(arguments.get("failures") or []) + len(arguments.get("results") or [])
+    return image_due.judge(_failures(arguments), tried=tried)
+
+
+def _failures(arguments: dict[str, Any]) -> list[dict[str, Any]]:
+    """What failed before a loop, and in it: whatever each item says of itself, and its error."""
+    failures = list(arguments.get("failures") or [])
+    for done in arguments.get("results") or []:
+        if error := done.get("vmm_error") or _crash(done):
+            failures.append({**done["item"], "error": error})
+    return failures
 
 
 def _crash(done: dict[str, Any]) -> dict[str, Any]:
@@ -180,6 +191,7 @@ _STEPS: dict[str, _Step] = {
     "abandoned": _abandoned,
     "failed": _failed,
     "reported": _reported,
+    "captures_judged": _captures_judged,
     "due": lambda context, _arguments, _check: image_due.due(context),
     "touched": lambda context, arguments, check: session.touch(
         context, str(arguments["session"]), check=check

@@ -10,7 +10,7 @@ trap 'exit 129' HUP INT TERM
 cd "$home"
 
 content='--format=posix --pax-option=exthdr.name=%d/PaxHeaders/%f,delete=atime,delete=ctime --numeric-owner --xattrs
-    --xattrs-include=user.* --sparse --file=-'
+    --xattrs-include=user.* --sparse --quoting-style=literal --file=-'
 
 take() {
     if [ -n "$partial" ]; then

@@ -7,17 +7,35 @@ work=$spool/.vmm-user-image.$id.stamps
 stamps=$spool/.vmm-user-image-stamps.
 tick_s=0.05 # several ticks
 
-# tar with options, of those of the paths that exist. What exists is decided with the account's rights too: root would see
-# through a link that the account cannot follow.
+# tar with options, of those of the paths that exist, without named pipes: like sockets, which tar itself passes over, they
+# hold no data. What exists is decided with the account's rights too: root would see through a link that the account cannot
+# follow. What lies below a directory that the account cannot enter is not absent: it fails this.
 members() {
-    options=$1
+    options="$1 --exclude-from=- --files-from=/dev/null"
     shift
+    # shellcheck disable=SC2016 # the inner shell's
     printf '%s\n' "$excludes" | as_account env options="$options" sh -fc '
+        require_entry() {
+            above=$1
+            while [ "$above" != . ]; do
+                case $above in */*) above=${above%/*} ;; *) above=. ;; esac
+                if [ "$above" != . ] && { [ -L "$above" ] || [ ! -d "$above" ]; }; then continue; fi
+                if [ ! -x "$above" ]; then
+                    echo "tar: $above: Cannot enter: Permission denied" >&2
+                    exit 2
+                fi
+            done
+        }
         for path; do
             shift
-            if [ -e "$path" ] || [ -L "$path" ]; then set -- "$@" "$path"; fi
+            if [ -e "$path" ] || [ -L "$path" ]; then set -- "$@" "$path"; else require_entry "$path"; fi
         done
-        exec tar --create --sort=name $options --exclude-from=- --files-from=/dev/null -- "$@"
+        newline="
+"
+        pipes=$([ "$#" = 0 ] || find "$@" -type p ! -path "*$newline*" -printf "--exclude=%p\n" 2>/dev/null)
+        set -- $options -- "$@"
+        IFS=$newline
+        exec tar --create --sort=name --anchored --no-wildcards $pipes --no-anchored --wildcards "$@"
     ' sh "$@"
 }
 
