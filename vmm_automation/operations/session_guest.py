@@ -172,9 +172,7 @@ def capture(
     if session.state is not SessionState.ACTIVE:
         raise _wrong_state(session, wanted="active")
     definition = context.site.ua(session.ua)
-    if (
-        check
-    ):  # whether anything has changed is not told: that would take making the user's processes stand still
+    if check:  # not whether anything has changed: that would take making the user's processes stand still
         plan = {"actions": list(user_image.plan_capture(guest, ua=definition).actions)}
         return {"changed": True, **({"captured": {session_id: plan}} if changed_only else plan)}
     with user_volume.undisturbed(context, guest, session.id):
