@@ -97,7 +97,7 @@ def require_aside(context: Context, name: str, *, session: Session, definition: 
     if versions[0] != versions[1]:
         raise Conflict(
             f"Volume '{name}' has data version {versions[0]}, not {versions[1]}",
-            hint=f"vmm session open … --version {wrote.version}",
+            hint=f"vmm session open --user {wrote.user} --ua {wrote.ua} --version {wrote.version}",
             details={"volume": name, "session": session.id},
         )
 
