@@ -23,6 +23,7 @@ from vmm_automation.state import (
     publications,
     rollouts,
     seats,
+    sessions,
     vms,
     waiting,
 )
@@ -90,7 +91,9 @@ def a_waiting_request(clock: FakeClock) -> WaitingRequest:
 
 
 def moving(tx: Tx, clock: FakeClock) -> None:
-    """The live session is on its way to another VM."""
+    """The live session is on its way to another VM; one that has ended was a branch."""
+    sessions.set_deployed(tx, session_id="s-live", generation=3)
+    tx.execute("UPDATE sessions SET mode = 'branch' WHERE id = 's-1'")
     vms.mark_clean(tx, vm="vm-next", now=clock.now())
     explained = {"ranked": ["é"]}
     assert moves.hold(

@@ -14,7 +14,15 @@ from typing import Any
 from vmm_automation.errors import Conflict, VmmError
 from vmm_automation.model.session import Session, SessionState
 from vmm_automation.model.ua import UaDefinition
-from vmm_automation.operations import ua, user_image, user_image_hooks, user_volume, vm_lock, volume_upkeep
+from vmm_automation.operations import (
+    second_session,
+    ua,
+    user_image,
+    user_image_hooks,
+    user_volume,
+    vm_lock,
+    volume_upkeep,
+)
 from vmm_automation.operations.cleaning import clean
 from vmm_automation.operations.context import Context
 from vmm_automation.operations.entries import session_change
@@ -55,11 +63,13 @@ def save(context: Context, guest: Guest, session_id: str, *, check: bool = False
     """Stop the UA of a session that is closing and capture the next generation of its user's data.
 
     Raises:
-        Conflict: a newer generation was written meanwhile; nothing is overwritten, the save is kept aside.
+        Conflict: a newer generation was written meanwhile; nothing is overwritten, the save is kept aside. Or
+            the session is read-only.
     """
     session = _on(context, guest, session_id)
     if session.state is not SessionState.CLOSING:
         raise _wrong_state(session, wanted="closing")
+    second_session.require_stored(session, doing="save")
     definition = context.site.ua(session.ua)
     if check:
         return {"changed": True, "actions": list(user_image.plan_capture(guest, ua=definition).actions)}
@@ -159,10 +169,12 @@ def capture(
 
     Raises:
         TaskFailed: the UA's hook failed, or the guest could not be read; nothing is recorded.
+        Conflict: the session is not active, or is read-only.
     """
     session = _on(context, guest, session_id)
     if session.state is not SessionState.ACTIVE:
         raise _wrong_state(session, wanted="active")
+    second_session.require_stored(session, doing="capture")
     definition = context.site.ua(session.ua)
     if check and not changed_only:
         return {"changed": True, "actions": list(user_image.plan_capture(guest, ua=definition).actions)}
@@ -186,7 +198,8 @@ def restore(
 
     Raises:
         NotFound: there is no such generation.
-        Conflict: ``orphan`` was written by another data version, or the session has no volume.
+        Conflict: ``orphan`` was written by another data version, or the session has no volume, or is
+            read-only, so that its end would lose it.
         NotPermitted: the site lists its operators, and this is none of them.
     """
     require_operator(context.identity, doing=f"deploy a user image for session '{session_id}'")
@@ -214,6 +227,7 @@ def _replacement(
     """What puts the wanted data in place of the present ones, and what the result says of them."""
     definition = context.site.ua(session.ua)
     if orphan:
+        second_session.require_stored(session, doing=f"put volume '{orphan}' into")
         volume_upkeep.require_aside(context, orphan, session=session, definition=definition)
         swap = partial(user_volume.swap, context, guest, session=session, name=orphan)
         return swap, {"deployed": 0, "orphan": orphan}

@@ -12,6 +12,7 @@ from typing import Final
 from vmm_automation.state.schema_first import FIRST, IDENTITY
 from vmm_automation.state.schema_fleet import FLEET
 from vmm_automation.state.schema_holds import HOLDS
+from vmm_automation.state.schema_modes import MODES
 from vmm_automation.state.schema_moves import MOVES
 from vmm_automation.state.schema_pools import POOLS
 from vmm_automation.state.schema_queue import QUEUE
@@ -173,6 +174,7 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
     MOVES,
     FLEET,
     HOLDS,
+    MODES,
 )
 VERSION: Final = len(MIGRATIONS)
 
