@@ -14,7 +14,7 @@ from vmm_automation.content import content_directory, playbooks
 from vmm_automation.images.borg import BorgStore, archive_name
 from vmm_automation.images.manifest import to_generation
 from vmm_automation.images.volume import DEPTH, VolumeStore
-from vmm_automation.state import generations
+from vmm_automation.state import generations, orphans
 
 from ..fake_clock import FakeClock
 from ..made_site import MadeSite
@@ -166,6 +166,51 @@ def test_generations_are_pinned_exported_deleted_and_imported_by_playbooks(
     assert (status, "must be an absolute path" in told) == (2, True), told
     again = site.json("image", "export", "ann", "radicale", str(file), "--generation", "3", "--check")
     assert again[0] == 5, "the file holds another generation's manifest"
+
+
+def kept_aside(site: MadeSite, place: Path) -> str:
+    """The save of a branch from generation 1 of ann's; its archive."""
+    images = BorgStore(site.home / "user_images" / "repository", key_file=site.home / "user_images" / "key")
+    tar = make_tar(place / "aside.tar", {"s/b": b"other"})
+    manifest = manifest_of(tar, number=2, clock=FakeClock())
+    archive = archive_name(user="ann", ua="radicale", number=2, session="s-2")
+    images.write(archive, tar=tar, manifest=manifest)
+    with site.store() as store, store.transaction() as tx:
+        reason = "session 's-2' is a branch from generation 1"
+        orphans.add(tx, generation=to_generation(manifest, archive), manifest=manifest, reason=reason)
+    return archive
+
+
+def test_save_that_was_kept_aside_is_shown_compared_exported_and_restored_through_both_doors(
+    site: MadeSite, tmp_path: Path
+) -> None:
+    """The same document by either; the command asks before the user's next session starts from it."""
+    stored(site, tmp_path / "tars", count=1)
+    archive = kept_aside(site, tmp_path / "tars")
+    of, orphan = ("ann", "radicale"), {**WHOSE, "image_store_orphan": archive}
+    told_of: tuple[tuple[tuple[str, ...], str, dict[str, int]], ...] = (
+        (("show", *of), "image_show", {}),
+        (("diff", *of, "--from", "1"), "image_diff", {"image_store_from": 1}),
+    )
+    for words, name, variables in told_of:
+        done = told_by(site, name, **orphan, **variables)
+        assert (done.status, done.changed) == (0, 0), done.text
+        result = site.json("image", *words, "--orphan", archive)[1]["result"]
+        assert {**done.stats, "audit": None} == {**result, "audit": None}
+    assert f"Save '{archive}' of ann" in site.vmm("image", "show", *of, "--orphan", archive).stdout
+    file = tmp_path / "aside.vmmimage"
+    for check, changed in ((("--check",), 1), ((), 1), ((), 0)):
+        status, told = play(site, "image_export", *check, **orphan, image_store_file=str(file))
+        assert (status, f"changed={changed}" in told, file.exists()) == (0, True, not check), told
+    exported = site.vmm("image", "export", *of, str(file), "--orphan", archive)
+    assert (exported.returncode, archive in exported.stdout) == (0, True)
+    restore = ("image", "restore", *of, "--orphan", archive)
+    refused = site.vmm(*restore)
+    assert (refused.returncode, "add --yes" in refused.stderr, numbers(site)) == (2, True, [1])
+    status, told = play(site, "image_restore", "--check", **orphan)
+    assert (status, "changed=1" in told, numbers(site)) == (0, True, [1]), told
+    assert [site.json(*restore, "--yes")[1]["changed"] for _ in range(2)] == [True, False]
+    assert (numbers(site), site.vmm("image", "list", "--orphaned").stdout) == ([1, 2], "No orphaned saves.\n")
 
 
 def test_playbooks_tell_of_generations_what_the_commands_tell(site: MadeSite, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import subprocess
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 from vmm_automation.adapters.clock import SystemClock
 from vmm_automation.content import default_site
@@ -70,7 +71,7 @@ class World:
                     for ua, version in (("radicale", "3.2.3"), ("plain", "1")):
                         active = DeploymentState.ACTIVE
                         ledger.record(tx, vm=vm, ua=ua, version=version, state=active, now=now)
-                what = {
+                what: dict[str, Any] = {
                     "user": "ann",
                     "ua": "radicale",
                     "version": "3.2.3",

@@ -197,3 +197,31 @@ def test_session_that_moved_on_leaves_no_volume_behind(context: Context, guest: 
     user_volume.settle(context, "vm-2")
     assert not context.volumes.asides()
     assert not context.volumes.sessions_on()
+
+
+@pytest.mark.parametrize(("mode", "aside"), [("read-only", 0), ("branch", 1)])
+def test_volume_of_a_session_that_does_not_write_is_never_a_layer(
+    context: Context, guest: MountingGuest, mode: str, aside: int
+) -> None:
+    """Whatever was captured meanwhile. In the end that of a branch is kept aside, unless it was saved."""
+    bring_up(context, guest)
+    captured(context)
+    with context.store.transaction() as tx:
+        tx.execute("UPDATE sessions SET mode = :mode", mode=mode)
+    user_volume.keep(context, guest, session=the_session(context), number=1)
+    assert (guest.did, context.volumes.archives()) == (["mount"], ())
+    ended(context)
+    user_volume.settle(context, "vm-1")
+    assert len(context.volumes.asides()) == aside
+    assert not context.volumes.sessions_on()
+
+
+def test_branch_that_was_saved_leaves_no_volume(context: Context, guest: MountingGuest) -> None:
+    """What it wrote is kept aside as an archive already, though there was no generation before."""
+    bring_up(context, guest)
+    with context.store.transaction() as tx:
+        tx.execute("UPDATE sessions SET mode = 'branch'")
+        sessions.set_generation(tx, session_id="s-1", generation=0)
+    ended(context)
+    user_volume.settle(context, "vm-1")
+    assert (context.volumes.asides(), context.volumes.sessions_on()) == ((), ())

@@ -91,8 +91,10 @@ def a_waiting_request(clock: FakeClock) -> WaitingRequest:
 
 
 def moving(tx: Tx, clock: FakeClock) -> None:
-    """The live session is on its way to another VM; its data were looked at in vain."""
+    """The live session is on its way to another VM, looked at in vain; one that has ended was a branch."""
     sessions.set_looked(tx, session_id="s-live", now=clock.now())
+    sessions.set_deployed(tx, session_id="s-live", generation=3)
+    tx.execute("UPDATE sessions SET mode = 'branch' WHERE id = 's-1'")
     vms.mark_clean(tx, vm="vm-next", now=clock.now())
     explained = {"ranked": ["é"]}
     assert moves.hold(

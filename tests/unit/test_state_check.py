@@ -27,8 +27,8 @@ BROKEN = {
         "VM 'vm-live' has 4 live sessions",
     ),
     "two sessions of a user": (
-        ["DROP INDEX one_live_session_per_user_and_ua", "UPDATE sessions SET state = 'active'"],
-        "user 'ann' has 4 live sessions of UA 'cal'",
+        ["DROP INDEX one_live_writer_per_user_and_ua", "UPDATE sessions SET state = 'active'"],
+        "user 'ann' has 3 live sessions of UA 'cal' that write",
     ),
     "moving though in use": (
         ["UPDATE sessions SET state = 'active' WHERE id = 's-live'"],

@@ -70,18 +70,20 @@ def list_(door: Door, user: str | None, ua: str | None, orphaned: bool) -> Reply
 @click.argument("user")
 @click.argument("ua")
 @click.option("--generation", type=click.IntRange(1), help="Its number; the newest if left out.")
-def show(door: Door, user: str, ua: str, generation: int | None) -> Reply:
-    """Show the manifest of a generation: every path with its layer, size and digest.
+@click.option("--orphan", default="", metavar="ARCHIVE", help=image_store_commands.ORPHAN)
+def show(door: Door, user: str, ua: str, generation: int | None, orphan: str) -> Reply:
+    """Show the manifest of a generation, or of a save: every path with its layer, size and digest.
 
     Example: vmm image show ada radicale
     """
     from vmm_automation.operations.image_listing import manifest as read
 
     with door.store as store:
-        manifest = read(store, user=user, ua=ua, number=generation or 0)["manifest"]
+        manifest = read(store, user=user, ua=ua, number=generation or 0, orphan=orphan)["manifest"]
     rows = [(file["layer"], file["size"], file["sha256"][:12], file["path"]) for file in manifest["files"]]
+    which = f"Save '{orphan}'" if orphan else f"Generation {manifest['generation']}"
     head = (
-        f"Generation {manifest['generation']} of {user}, {ua} {manifest['ua_version']}, "
+        f"{which} of {user}, {ua} {manifest['ua_version']}, "
         f"{manifest['consistency']}, captured {manifest['captured_at']}, "
         f"digest {manifest['root_digest'][:12]}"
     )

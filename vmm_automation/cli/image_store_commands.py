@@ -17,7 +17,7 @@ _user = click.argument("user")
 _ua = click.argument("ua")
 _NUMBER = click.IntRange(1)
 _generation = click.option("--generation", type=_NUMBER, required=True, help="Its number.")
-_ORPHAN = "The archive of a save that was kept aside, instead; see `vmm image list --orphaned`."
+ORPHAN = "The archive of a save that was kept aside, instead; see `vmm image list --orphaned`."
 
 
 @operation(command, "verify")
@@ -45,15 +45,16 @@ def verify(door: Door, user: str, ua: str, generation: int | None, every: bool) 
 @_user
 @_ua
 @click.option("--from", "old", type=_NUMBER, required=True, help="The number of the one generation.")
-@click.option("--to", "new", type=_NUMBER, required=True, help="The number of the other.")
-def diff(door: Door, user: str, ua: str, old: int, new: int) -> Reply:
+@click.option("--to", "new", type=_NUMBER, help="The number of the other.")
+@click.option("--orphan", default="", metavar="ARCHIVE", help=ORPHAN)
+def diff(door: Door, user: str, ua: str, old: int, new: int | None, orphan: str) -> Reply:
     """Show the paths that one generation adds to, changes in or removes from another, by layer.
 
     Example: vmm image diff ada radicale --from 2 --to 3
     """
-    from vmm_automation.operations.image_store import difference
+    from vmm_automation.operations.image_listing import difference
 
-    result = difference(door.context, user=user, ua=ua, old=old, new=new)
+    result = difference(door.store, user=user, ua=ua, old=old, new=new or 0, orphan=orphan)
     rows = [
         (layer, kind, path)
         for layer, kinds in result["layers"].items()
@@ -67,15 +68,20 @@ def diff(door: Door, user: str, ua: str, old: int, new: int) -> Reply:
 @_user
 @_ua
 @click.option("--generation", type=_NUMBER, help="The number of the generation to go back to.")
-@click.option("--orphan", default="", metavar="ARCHIVE", help=_ORPHAN)
+@click.option("--orphan", default="", metavar="ARCHIVE", help=ORPHAN)
 @click.option("--reason", default="", help="Why; kept with the new generation.")
-def restore(door: Door, user: str, ua: str, generation: int | None, orphan: str, reason: str) -> Reply:
-    """Make a generation the newest again, as a new one; the user's next session starts from it.
+@click.option("--yes", is_flag=True, help="Do not ask before --orphan.")
+def restore(
+    door: Door, user: str, ua: str, generation: int | None, orphan: str, reason: str, yes: bool
+) -> Reply:
+    """Make a generation, or a save that was kept aside, the newest; the user's next session starts from it.
 
     Example: vmm image restore ada radicale --generation 3 --reason "ticket 4711"
     """
     from vmm_automation.operations.image_store import restore
 
+    if orphan:
+        door.confirm(f"Let the next session of user '{user}' start from '{orphan}'?", yes=yes)
     wanted: dict[str, Any] = {"number": generation or 0, "orphan": orphan, "reason": reason}
     result = restore(door.context, user=user, ua=ua, **wanted, check=door.check)
     text = f"Generation {result['generation']['number']} is the newest of user '{user}', UA '{ua}'"
@@ -135,7 +141,7 @@ def prune(door: Door, user: str, ua: str, within: timedelta, yes: bool, **keep: 
 @_user
 @_ua
 @click.option("--generation", type=_NUMBER, help="Its number.")
-@click.option("--orphan", default="", metavar="ARCHIVE", help=_ORPHAN)
+@click.option("--orphan", default="", metavar="ARCHIVE", help=ORPHAN)
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def delete(door: Door, user: str, ua: str, generation: int | None, orphan: str, yes: bool) -> Reply:
     """Delete one generation that is neither the newest nor pinned, or one save that was kept aside.
@@ -187,21 +193,23 @@ def flatten(door: Door) -> Reply:
 @_ua
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--generation", type=_NUMBER, help="Its number; the newest if left out.")
+@click.option("--orphan", default="", metavar="ARCHIVE", help=ORPHAN)
 @click.option(
     "--recipients", type=click.Path(path_type=Path), help="Encrypt it for the age recipients in this file."
 )
 def export(
-    door: Door, user: str, ua: str, file: Path, generation: int | None, recipients: Path | None
+    door: Door, user: str, ua: str, file: Path, generation: int | None, orphan: str, recipients: Path | None
 ) -> Reply:
-    """Write a generation as one new .vmmimage file, which tar and zstd (and age) can open.
+    """Write a generation, or a save, as one new .vmmimage file, which tar and zstd (and age) can open.
 
     Example: vmm image export ada radicale ada-radicale.vmmimage
     """
     from vmm_automation.operations.image_file import export
 
     wanted: dict[str, Any] = {"target": file.absolute(), "number": generation or 0, "recipients": recipients}
-    result = export(door.context, user=user, ua=ua, **wanted, check=door.check)
-    text = f"Generation {result['generation']['number']} is in '{result['path']}'"
+    result = export(door.context, user=user, ua=ua, orphan=orphan, **wanted, check=door.check)
+    which = f"Save '{orphan}'" if orphan else f"Generation {result['generation']['number']}"
+    text = f"{which} is in '{result['path']}'"
     return Reply(result, text, changed=result["changed"])
 
 

@@ -66,7 +66,7 @@ def list_(door: Door, everything: bool) -> Reply:
 
     with door.store.reading() as tx:
         found = [session.to_document() for session in list_sessions(tx, live_only=not everything)]
-    keys = ("id", "user", "ua", "version", "vm", "state", "endpoint")
+    keys = ("id", "user", "ua", "version", "vm", "state", "mode", "endpoint")
     rows = [[session[key] for key in keys] for session in found]
     return Reply({"sessions": found}, table([key.upper() for key in keys], rows, empty="No sessions."))
 
@@ -200,6 +200,8 @@ def _opened(result: dict[str, Any]) -> str:
     ]
     if "deployed" in result:
         lines.append(f"User image: {f'generation {n}' if (n := result['deployed']) else 'none stored yet'}")
+    if session["mode"] != "writer":
+        lines.append(f"Mode: {session['mode']}, beside another session of {session['user']}")
     if waited := (result.get("queue") or {}).get("waited_s"):
         lines.append(f"Waited: {waited:g} s, at first at position {result['queue']['position']}")
     return "\n".join([*lines, *_why(result.get("selection") or {})])
@@ -219,6 +221,8 @@ def _closed(result: dict[str, Any]) -> str:
     stored = f"; generation {generation['number']} is stored" if generation else ""
     if aside := result.get("orphaned"):
         stored = f"; its save is kept aside as '{aside['archive']}': {aside['reason']}"
+    if result.get("unsaved"):
+        stored = f"; nothing of it is stored, for it was {session['mode']}"
     return f"Session {session['id']} is {session['state']}{stored}"
 
 

@@ -43,6 +43,17 @@ class Tier(StrEnum):
     VOLUME = "volume"
 
 
+class SecondSession(StrEnum):
+    """What a session is that is opened beside a live one of the same user and UA; *exclusive*: there is none.
+
+    The others are the :class:`~vmm_automation.model.session.SessionMode` that it has.
+    """
+
+    EXCLUSIVE = "exclusive"
+    READ_ONLY = "read-only"
+    BRANCH = "branch"
+
+
 @dataclass(frozen=True)
 class Policies:
     """What holds for the whole site; ``…_s`` are seconds, 0 of a session's limits is none."""
@@ -61,6 +72,7 @@ class Policies:
     seats_from: int = 1000
     cleanliness: Cleanliness = Cleanliness.SNAPSHOT
     user_data_tier: Tier = Tier.PORTABLE
+    second_session: SecondSession = SecondSession.EXCLUSIVE
 
 
 #: policies that are one of some words
@@ -70,4 +82,5 @@ CHOICES: dict[str, type[StrEnum]] = {
     "placement": Placement,
     "cleanliness": Cleanliness,
     "user_data_tier": Tier,
+    "second_session": SecondSession,
 }

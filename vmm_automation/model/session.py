@@ -18,6 +18,19 @@ class SessionState(StrEnum):
     FAILED = "failed"
 
 
+class SessionMode(StrEnum):
+    """What becomes of what a session writes: a generation, nothing, or a save kept aside for a person."""
+
+    WRITER = "writer"
+    READ_ONLY = "read-only"
+    BRANCH = "branch"
+
+    @property
+    def phrase(self) -> str:
+        """As it stands after 'it is'."""
+        return str(self) if self is SessionMode.READ_ONLY else f"a {self}"
+
+
 TRANSITIONS: dict[SessionState, frozenset[SessionState]] = {
     SessionState.STARTING: frozenset({SessionState.ACTIVE, SessionState.CLOSING, SessionState.FAILED}),
     # starting again: on its way to another VM
@@ -45,7 +58,9 @@ class Session:
     tell an interrupted action from one under way. ``seen_at`` is when the user was last known to use it,
     empty if never told; ``suspended_by`` the Watcher who suspended it. ``reason`` says why it failed, or
     what stands in the way of using it. ``looked_at`` is when a capture that was due last found nothing to
-    store, empty if none did. Times are UTC, ISO 8601.
+    store, empty if none did. ``deployed`` is the generation that was last put into its guest, 0 for none;
+    ``captured`` says that its data were saved at its end; ``mode`` is given with the claim and stays.
+    Times are UTC, ISO 8601.
     """
 
     id: str
@@ -67,6 +82,9 @@ class Session:
     suspended_by: str = ""
     seen_at: str = ""
     looked_at: str = ""
+    mode: SessionMode = SessionMode.WRITER
+    deployed: int = 0
+    captured: bool = False
 
     @property
     def live(self) -> bool:
@@ -91,4 +109,6 @@ class Session:
             "reason": self.reason,
             "suspended_by": self.suspended_by,
             "seen_at": self.seen_at,
+            "mode": str(self.mode),
+            "deployed": self.deployed,
         }

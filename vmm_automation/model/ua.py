@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from vmm_automation.errors import Conflict, NotFound
-from vmm_automation.model.policies import Tier
+from vmm_automation.model.policies import SecondSession, Tier
 
 #: the account of guests whose home is the user's
 SESSION_ACCOUNT = "session"
@@ -103,7 +103,8 @@ class Requirements:
 class UserData:
     """Paths below the session account's home, by layer, and patterns that are left out.
 
-    ``tier`` is how sessions get them, None for as the site says; ``volume_mib`` how large a volume may grow.
+    ``tier`` is how sessions get them, None for as the site says; ``volume_mib`` how large a volume may grow;
+    ``second_session`` what another session of the same user is, None for as the site says.
     """
 
     settings: tuple[str, ...] = ()
@@ -111,6 +112,7 @@ class UserData:
     exclude: tuple[str, ...] = ()
     tier: Tier | None = None
     volume_mib: int = 10240
+    second_session: SecondSession | None = None
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ from datetime import timedelta
 from typing import Any
 
 from vmm_automation.errors import Partial, VmmError, error_from_document
-from vmm_automation.model.session import Session, SessionState
+from vmm_automation.model.session import Session, SessionMode, SessionState
 from vmm_automation.model.times import from_text
 from vmm_automation.operations.context import Context
-from vmm_automation.state import generations, sessions
+from vmm_automation.state import generations, orphans, sessions
 from vmm_automation.state.store import Snapshot
 
 
@@ -23,7 +23,8 @@ def due(context: Context) -> dict[str, Any]:
     with context.store.reading() as tx:
         now = context.clock.now()
         for session in sessions.list_sessions(tx, live_only=True):
-            if session.state is not SessionState.ACTIVE or session.reason:
+            usable = session.state is SessionState.ACTIVE and not session.reason
+            if not usable or session.mode is SessionMode.READ_ONLY:
                 continue
             told = {"session": session.id, "vm": session.vm}
             try:
@@ -65,6 +66,8 @@ def looked(context: Context, session_id: str) -> None:
 
 
 def _last(tx: Snapshot, session: Session) -> str:
-    newest = generations.newest(tx, user=session.user, ua=session.ua)
-    captured_at = newest.captured_at if newest and newest.session == session.id else ""
-    return max(captured_at, session.looked_at, session.created_at)
+    of = {"user": session.user, "ua": session.ua}
+    branch = session.mode is SessionMode.BRANCH
+    saves = orphans.list_orphans(tx, **of) if branch else generations.list_generations(tx, **of)[-1:]
+    captured = [save.captured_at for save in saves if save.session == session.id]
+    return max(*captured, session.looked_at, session.created_at)

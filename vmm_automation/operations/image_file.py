@@ -16,8 +16,9 @@ from vmm_automation.model.image import Generation, Manifest
 from vmm_automation.operations.context import Context
 from vmm_automation.operations.entries import image_change
 from vmm_automation.operations.identity import require_operator
+from vmm_automation.operations.image_listing import require_one
 from vmm_automation.operations.image_store import check_names, spool
-from vmm_automation.state import generation_marks, generations
+from vmm_automation.state import generation_marks, generations, orphans
 from vmm_automation.trace import point
 
 _IMPORTED = "imported"
@@ -30,24 +31,25 @@ def export(
     ua: str,
     target: Path,
     number: int = 0,
+    orphan: str = "",
     recipients: Path | None = None,
     check: bool = False,
 ) -> dict[str, Any]:
     """Write a generation (0: the newest), read whole and proven, as a new file, encrypted for ``recipients``.
 
-    Nothing is done where the file is there and holds that generation, which an encrypted one does not tell.
-    The entry in the audit chain comes before the file: there is no copy of a user's data that no entry tells
-    of.
+    With ``orphan`` the save of that archive, which was kept aside, instead of a generation. Nothing is done
+    where the file is there and holds the same already, which an encrypted one does not tell. The entry in the
+    audit chain comes before the file: there is no copy of a user's data that no entry tells of.
 
     Raises:
-        NotFound: there is no such generation, or no such directory.
+        NotFound: there is no such generation or save, or no such directory.
+        UsageError: both are wanted.
         Conflict: there is something else of that name.
         ArtifactInvalid: the stored generation is damaged.
     """
     check_names(user=user, ua=ua)
-    with context.store.reading() as tx:
-        wanted = generations.get(tx, user=user, ua=ua, number=number or None)
-        recorded = generations.get_manifest(tx, user=user, ua=ua, number=wanted.number)
+    require_one(number, orphan)
+    wanted, recorded = _stored(context, user=user, ua=ua, number=number, orphan=orphan)
     told = {"generation": wanted.to_document(), "path": shown(str(target))}
     if _holds(context, target, recorded):
         return {"changed": False, **told}
@@ -56,8 +58,8 @@ def export(
         tar, stored = context.images.read(wanted.archive, into=private / "stored")
         if stored.files != recorded.files:
             raise ArtifactInvalid(
-                f"Generation {wanted.number} of user '{user}', UA '{ua}' is not what was recorded",
-                hint=f"vmm image verify {user} {ua} --generation {wanted.number}",
+                f"Archive '{wanted.archive}' of user '{user}', UA '{ua}' is not what was recorded",
+                hint="vmm image verify --all",
                 details={"archive": wanted.archive},
             )
         _note_export(context, wanted, target, check=check)
@@ -72,6 +74,15 @@ def export(
                 recipients=recipients,
             )
     return {"changed": True, **told}
+
+
+def _stored(context: Context, *, user: str, ua: str, number: int, orphan: str) -> tuple[Generation, Manifest]:
+    of = {"user": user, "ua": ua}
+    with context.store.reading() as tx:
+        if orphan:
+            return orphans.get(tx, **of, archive=orphan)
+        wanted = generations.get(tx, **of, number=number or None)
+        return wanted, generations.get_manifest(tx, **of, number=wanted.number)
 
 
 def _holds(context: Context, target: Path, manifest: Manifest) -> bool:
@@ -91,11 +102,9 @@ def _note_export(context: Context, generation: Generation, target: Path, *, chec
         context.store.transaction(keep=not check) as tx,
         image_change(tx, context, **of, action="image.export", now=context.clock.now()) as result,
     ):
-        result |= {
-            "number": generation.number,
-            "digest": generation.root_digest,
-            "path": shown(str(target)),
-        }
+        aside = generation.state == "orphaned"
+        which = {"orphan": generation.archive} if aside else {"number": generation.number}
+        result |= {**which, "digest": generation.root_digest, "path": shown(str(target))}
 
 
 def import_(

@@ -1,4 +1,4 @@
-"""What there is of stored User Images and what a generation holds, read from the state: nothing is proven.
+"""What there is of stored User Images and what they hold, read from the state: nothing is proven.
 
 Which of them have a volume, and what of a volume was kept aside, is told by the store of volumes.
 """
@@ -8,7 +8,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from vmm_automation.errors import NotFound
+from vmm_automation.errors import NotFound, UsageError
+from vmm_automation.images.comparison import compare
 from vmm_automation.model.names import check_name
 from vmm_automation.model.policies import Tier
 from vmm_automation.model.session import Session
@@ -42,16 +43,57 @@ def listing(
     return {"changed": False, "generations": [*saves, *(_asides(store, volumes, **of) if orphaned else ())]}
 
 
-def manifest(store: Store, *, user: str, ua: str, number: int = 0) -> dict[str, Any]:
-    """The manifest of a generation; of the newest for 0.
+def manifest(store: Store, *, user: str, ua: str, number: int = 0, orphan: str = "") -> dict[str, Any]:
+    """The manifest of a generation (of the newest for 0), or of the save of archive ``orphan``.
 
     Raises:
-        NotFound: there is no such generation.
+        NotFound: there is no such generation or save.
         InvalidName: the user or the UA can have no such name.
+        UsageError: both are wanted.
     """
     of = {"user": check_name("user", user), "ua": check_name("UA", ua)}
+    require_one(number, orphan)
     with store.reading() as tx:
-        return {"changed": False, "manifest": generations.manifest_document(tx, **of, number=number or None)}
+        if orphan:
+            found = orphans.get(tx, **of, archive=orphan)[1].to_document()
+        else:
+            found = generations.manifest_document(tx, **of, number=number or None)
+    return {"changed": False, "manifest": found}
+
+
+def difference(
+    store: Store, *, user: str, ua: str, old: int, new: int = 0, orphan: str = ""
+) -> dict[str, Any]:
+    """What another generation, or the save of archive ``orphan``, has otherwise than one has, by layer.
+
+    Raises:
+        NotFound: there is no such generation or save.
+        InvalidName: the user or the UA can have no such name.
+        UsageError: neither or both are wanted.
+    """
+    of = {"user": check_name("user", user), "ua": check_name("UA", ua)}
+    require_one(new, orphan)
+    if not new and not orphan:
+        raise UsageError("Compare needs two generations", hint=f"vmm image diff {user} {ua} --from 1 --to 2")
+    with store.reading() as tx:
+        before = generations.get_manifest(tx, **of, number=old)
+        after = (
+            orphans.get(tx, **of, archive=orphan)[1]
+            if orphan
+            else generations.get_manifest(tx, **of, number=new)
+        )
+    layers = compare(before.files, after.files)
+    return {"changed": False, "from": old, "to": orphan or new, "layers": layers}
+
+
+def require_one(number: int, orphan: str) -> None:
+    """Refuse a generation and a save at once.
+
+    Raises:
+        UsageError: both are given.
+    """
+    if number and orphan:
+        raise UsageError("Give a generation or a save that was kept aside, not both", hint="vmm image --help")
 
 
 def session_of(store: Store, name: str) -> Session | None:

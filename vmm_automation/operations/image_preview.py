@@ -19,27 +19,26 @@ from vmm_automation.images.layers import ancestors, declared, layer_of, outermos
 from vmm_automation.model.image import FileEntry, Manifest
 from vmm_automation.model.session import Session, SessionState
 from vmm_automation.model.ua import CaptureRules, UaDefinition
-from vmm_automation.operations import user_image, user_volume
+from vmm_automation.operations import second_session, user_image, user_volume
 from vmm_automation.operations.context import Context
-from vmm_automation.operations.image_transfer import base_of
+from vmm_automation.operations.image_transfer import base_generation, base_of, parent_of
 from vmm_automation.operations.session import find
 from vmm_automation.operations.user_image_answers import names, succeeded
 from vmm_automation.operations.user_image_fetch import Base
 from vmm_automation.operations.user_image_scripts import SessionAccount, preview_script
 from vmm_automation.ports import Guest
-from vmm_automation.state import generations
 
 _KINDS: Final = {"f": "file", "d": "directory", "l": "symlink", "s": "socket", "p": "named pipe"}
 _DATALESS: Final = ("s", "p")
 
 
 def preview(context: Context, guest: Guest, session_id: str) -> dict[str, Any]:
-    """The difference that a capture would make to the newest generation, and what it would not take.
+    """The difference that a capture would make to the generation before, and what it would not take.
 
     ``refused`` says why a capture would fail as a whole; there are no ``changes`` then.
 
     Raises:
-        Conflict: the session is not active, or not on this VM.
+        Conflict: the session is not active, not on this VM, or read-only.
         TaskFailed, GuestUnreachable: the guest could not be read.
     """
     session = find(context, session_id)
@@ -49,11 +48,12 @@ def preview(context: Context, guest: Guest, session_id: str) -> dict[str, Any]:
             hint=f"vmm session show {session_id}",
             details={"session": session_id, "state": str(session.state), "vm": session.vm},
         )
+    second_session.require_stored(session, doing="capture")
     definition = replace(context.site.ua(session.ua), capture=CaptureRules(freeze_s=0))
     with context.store.reading() as tx:
-        newest = generations.newest(tx, user=session.user, ua=session.ua)
-    base = base_of(context, newest, session=session) if newest else None
-    before = base.manifest.files if base else ()
+        before = base_generation(tx, session)
+    base = base_of(context, before, session=session) if before else None
+    old = base.manifest.files if base else ()
     refused, after, without = "", None, []
     with user_volume.undisturbed(context, guest, session_id):
         try:
@@ -64,9 +64,9 @@ def preview(context: Context, guest: Guest, session_id: str) -> dict[str, Any]:
     return {
         "changed": False,
         "session": session_id,
-        "parent": newest.number if newest else 0,
+        "parent": parent_of(session, before),
         "refused": refused,
-        "changes": _changes(definition, before, after.files) if after else [],
+        "changes": _changes(definition, old, after.files) if after else [],
         "left_out": without,
     }
 

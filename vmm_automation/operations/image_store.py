@@ -1,4 +1,4 @@
-"""Stored User Images: verify, compare, restore, pin, delete; no guest takes part in any of it.
+"""Stored User Images: verify, restore, pin, delete; no guest takes part in any of it.
 
 What is read of an archive is compared with the manifest beside it and with the digest that the state keeps.
 Rows go before archives: an archive that no row names is found by repair, a row without archive never comes
@@ -14,7 +14,6 @@ from typing import Any
 
 from vmm_automation.adapters.private_directory import private_directory
 from vmm_automation.errors import ArtifactInvalid, ImageDamaged, UsageError
-from vmm_automation.images.comparison import compare
 from vmm_automation.images.manifest import to_generation
 from vmm_automation.model.image import Generation, Manifest
 from vmm_automation.model.names import check_name
@@ -57,19 +56,6 @@ def verify(
             details={"generations": results},
         )
     return {"changed": False, "generations": results}
-
-
-def difference(context: Context, *, user: str, ua: str, old: int, new: int) -> dict[str, Any]:
-    """The paths that one generation has and another has not, or otherwise, by layer.
-
-    Raises:
-        NotFound: there is no such generation.
-    """
-    check_names(user=user, ua=ua)
-    with context.store.reading() as tx:
-        before = generations.get_manifest(tx, user=user, ua=ua, number=old)
-        after = generations.get_manifest(tx, user=user, ua=ua, number=new)
-    return {"changed": False, "from": old, "to": new, "layers": compare(before.files, after.files)}
 
 
 def restore(

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from vmm_automation.adapters.private_directory import private_directory
-from vmm_automation.errors import Conflict
+from vmm_automation.errors import Conflict, NotFound
 from vmm_automation.images.archive import ArchivePolicy
 from vmm_automation.model.image import Generation
-from vmm_automation.model.session import Session
+from vmm_automation.model.session import Session, SessionMode
 from vmm_automation.model.ua import Converter, UaDefinition
 from vmm_automation.operations import user_image, user_image_hooks, user_volume, write_back
 from vmm_automation.operations.context import Context
@@ -19,7 +19,8 @@ from vmm_automation.operations.entries import image_change
 from vmm_automation.operations.user_image_fetch import Base
 from vmm_automation.operations.user_image_scripts import SessionAccount
 from vmm_automation.ports import Guest
-from vmm_automation.state import generations
+from vmm_automation.state import generations, sessions
+from vmm_automation.state.store import Snapshot
 from vmm_automation.trace import point
 
 
@@ -129,6 +130,7 @@ def _note_deployed(
     ):
         told = {"number": generation.number, "session": session.id, "vm": guest.name, "by": by}
         result.update({**told, "converted": converted} if converted else told)
+        sessions.set_deployed(tx, session_id=session.id, generation=generation.number)
     point("image.deploy.recorded")
     how = f", converted from data version {converted}" if converted else ""
     how += ", by its volume" if by == "volume" else ""
@@ -146,7 +148,7 @@ def capture_from(
 ) -> dict[str, Any]:
     """Capture the data of a session and record them as the next generation, or as orphaned.
 
-    Returns ``generation`` (and ``orphaned``); nothing with ``changed_only`` where the newest has the same
+    Returns ``generation`` (and ``orphaned``); nothing with ``changed_only`` where the one before has the same
     content.
 
     Raises:
@@ -154,8 +156,8 @@ def capture_from(
         Conflict: a newer generation was written meanwhile; the save is kept aside.
     """
     with context.store.reading() as tx:
-        newest = generations.newest(tx, user=session.user, ua=session.ua)
-    parent = newest.number if newest else 0
+        before = base_generation(tx, session)
+    parent = parent_of(session, before)
     origin = user_image.Origin(session.user, session.version, session.id, session.fence, parent)
     with _spool(context) as spool:
         manifest, archive = user_image.capture(
@@ -165,8 +167,8 @@ def capture_from(
             spool=spool,
             images=context.images,
             clock=context.clock,
-            unless=newest.root_digest if newest and changed_only else "",
-            base=base_of(context, newest, session=session) if newest else None,
+            unless=before.root_digest if before and changed_only else "",
+            base=base_of(context, before, session=session) if before else None,
         )
     if not archive:
         context.progress(f"Session '{session.id}': the data are still those of generation {parent}")
@@ -174,6 +176,26 @@ def capture_from(
     point("image.capture.stored")
     generation = write_back.record(context, manifest=manifest, archive=archive, closing=closing)
     return _told(context, generation, consistency=manifest.consistency)
+
+
+def base_generation(tx: Snapshot, session: Session) -> Generation | None:
+    """What a session's data are a change of: the newest generation, or what was deployed to a branch.
+
+    None where there is none (any more).
+    """
+    if session.mode is SessionMode.WRITER:
+        return generations.newest(tx, user=session.user, ua=session.ua)
+    try:
+        return generations.get(tx, user=session.user, ua=session.ua, number=session.deployed)
+    except NotFound:
+        return None
+
+
+def parent_of(session: Session, before: Generation | None) -> int:
+    """The number of that generation; 0 for none. A branch has one though it was pruned meanwhile."""
+    if session.mode is SessionMode.WRITER:
+        return before.number if before else 0
+    return session.deployed
 
 
 def base_of(context: Context, newest: Generation, *, session: Session) -> Base:

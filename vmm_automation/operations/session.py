@@ -19,7 +19,7 @@ from vmm_automation.adapters.disks import port_is_free
 from vmm_automation.errors import Conflict, NotFound, PortTaken
 from vmm_automation.model.session import LIVE, Session, SessionState
 from vmm_automation.model.watcher import Privilege
-from vmm_automation.operations import forwards
+from vmm_automation.operations import forwards, second_session
 from vmm_automation.operations.context import Context
 from vmm_automation.operations.entries import session_change
 from vmm_automation.operations.follow import IN_USE
@@ -115,6 +115,7 @@ def begin_close(
     """Take a session out of use: no forward, guest running; says what is still to do.
 
     ``steps`` of the document: ``capture`` (nothing was captured by this session yet), ``release``.
+    ``unsaved`` says that nothing of the session is stored, where it is read-only.
 
     Raises:
         Conflict: another run opens, moves or closes it, or (not ``discard``) its VM is off; nothing was
@@ -145,17 +146,18 @@ def begin_close(
                 owner=run_token(),
             )
             result |= {"state": str(session.state)}
-    used = before.state in IN_USE or bool(before.seen_at)
-    steps = ["capture", "release"] if used and not before.generation else ["release"]
+    unsaved = second_session.unsaved(before)
+    told = {"changed": True, "steps": _steps(before, unsaved=unsaved), "unsaved": unsaved}
     if check:
-        return {"changed": True, "session": before.to_document(), "steps": steps}
+        return {**told, "session": before.to_document()}
+    second_session.say(context, unsaved)
     point("session.close.recorded")
     forwards.drop_all(context, session.vm, known=session.port)
     point("session.close.unreachable")
     with suppress(NotFound):  # a VM that is gone is for the caller to give up
         context.hypervisor.resume(session.vm)
     point("session.close.out_of_use")
-    return {"changed": True, "session": session.to_document(), "steps": steps}
+    return {**told, "session": session.to_document()}
 
 
 def release(context: Context, session_id: str, *, check: bool = False) -> dict[str, Any]:
@@ -176,6 +178,12 @@ def release(context: Context, session_id: str, *, check: bool = False) -> dict[s
             result |= {"state": str(session.state), "generation": session.generation}
     point("session.release.recorded")
     return {"changed": True, "session": session.to_document()}
+
+
+def _steps(session: Session, *, unsaved: str) -> list[str]:
+    """What is still to do where a session was taken out of use."""
+    used = session.state in IN_USE or bool(session.seen_at)
+    return ["capture", "release"] if used and not unsaved and not session.captured else ["release"]
 
 
 def _require_may_close(tx: Tx, context: Context, session: Session, *, now: datetime) -> None:

@@ -11,11 +11,12 @@ from typing import Any
 
 from vmm_automation.errors import Conflict, NoVmFits
 from vmm_automation.model.names import check_name
+from vmm_automation.model.policies import SecondSession
 from vmm_automation.model.pool import Warmth
 from vmm_automation.model.session import Session, SessionState
 from vmm_automation.model.vm import VmFacts
 from vmm_automation.model.waiting import Place
-from vmm_automation.operations import clean_snapshot, seat_lookup
+from vmm_automation.operations import clean_snapshot, seat_lookup, second_session
 from vmm_automation.operations.context import Context
 from vmm_automation.operations.entries import session_change
 from vmm_automation.operations.ownership import run_token
@@ -111,7 +112,8 @@ def claim(
     """Select a VM and claim its seat: in score order, so that a lost race goes to the next VM.
 
     Nothing is taken from requests that stand before this one in the queue. ``served`` is called in the
-    transaction of the claim. A user who has an active session of the UA gets that one again, unchanged.
+    transaction of the claim. A user who has an active session of the UA gets that one again, unchanged,
+    unless site or UA allow a second one.
     ``warmth`` of the document is what the VM is: one that is not *ready* is to be started before anything is
     done in its guest.
 
@@ -178,6 +180,7 @@ def _stored(tx: Snapshot, request: Request) -> int:
 def _claimed(context: Context, session: Session, choice: Choice, *, stored: int) -> dict[str, Any]:
     point("session.claim.recorded")
     context.progress(f"Session {session.id} is on {choice.sentence()}")
+    second_session.say(context, second_session.told(session))
     return {
         "changed": True,
         "session": session.to_document(),
@@ -260,9 +263,11 @@ def _take(
             owner=run_token(),
             now=now,
             user_limit=context.site.policies.sessions_per_user,
+            second=second_session.policy(context, request.ua),
         )
         vms.mark_dirty(tx, vm=choice.vm, reason=f"session {session.id}", now=now)
         result |= {"user": session.user, "ua": session.ua, "vm": session.vm, "fence": session.fence}
+        result |= {"mode": str(session.mode)}
     return session
 
 
@@ -272,6 +277,8 @@ def _active_already(context: Context, request: Request, *, check: bool) -> Sessi
     Where no session is closed for being idle that is not noted: asking again then changes nothing at all.
     """
     check_name("user", request.user)
+    if second_session.policy(context, request.ua) is not SecondSession.EXCLUSIVE:
+        return None
     with context.store.reading() as tx:
         live = sessions.live_of_user(tx, user=request.user, ua=request.ua)
     if live is None or live.state is not SessionState.ACTIVE:

@@ -14,22 +14,16 @@ from typing import Any
 from vmm_automation.errors import Conflict, VmmError
 from vmm_automation.model.session import Session, SessionState
 from vmm_automation.model.ua import UaDefinition
-from vmm_automation.operations import (
-    image_due,
-    ua,
-    user_image,
-    user_image_hooks,
-    user_volume,
-    vm_lock,
-    volume_upkeep,
-)
+from vmm_automation.operations import second_session, ua, user_image, user_volume, vm_lock, volume_upkeep
 from vmm_automation.operations.cleaning import clean
 from vmm_automation.operations.context import Context
 from vmm_automation.operations.entries import session_change
 from vmm_automation.operations.identity import require_operator
+from vmm_automation.operations.image_due import looked
 from vmm_automation.operations.image_transfer import bring_in, capture_from, deploy_into
 from vmm_automation.operations.session import begin_close, find, release
 from vmm_automation.operations.session_move import require_move
+from vmm_automation.operations.user_image_hooks import run_hooks
 from vmm_automation.ports import Guest
 from vmm_automation.state import generations, sessions
 from vmm_automation.trace import point
@@ -63,11 +57,13 @@ def save(context: Context, guest: Guest, session_id: str, *, check: bool = False
     """Stop the UA of a session that is closing and capture the next generation of its user's data.
 
     Raises:
-        Conflict: a newer generation was written meanwhile; nothing is overwritten, the save is kept aside.
+        Conflict: a newer generation was written meanwhile; nothing is overwritten, the save is kept aside. Or
+            the session is read-only.
     """
     session = _on(context, guest, session_id)
     if session.state is not SessionState.CLOSING:
         raise _wrong_state(session, wanted="closing")
+    second_session.require_stored(session, doing="save")
     definition = context.site.ua(session.ua)
     if check:
         return {"changed": True, "actions": list(user_image.plan_capture(guest, ua=definition).actions)}
@@ -167,22 +163,24 @@ def capture(
 
     Raises:
         TaskFailed: the UA's hook failed, or the guest could not be read; nothing is recorded.
+        Conflict: the session is not active, or is read-only.
     """
     session = _on(context, guest, session_id)
     if session.state is not SessionState.ACTIVE:
         raise _wrong_state(session, wanted="active")
+    second_session.require_stored(session, doing="capture")
     definition = context.site.ua(session.ua)
     if check:  # not whether anything has changed: that would take making the user's processes stand still
         plan = {"actions": list(user_image.plan_capture(guest, ua=definition).actions)}
         return {"changed": True, **({"captured": {session_id: plan}} if changed_only else plan)}
     with user_volume.undisturbed(context, guest, session.id):
-        user_image_hooks.run_hooks(guest, ua=definition, names=("dump",))
+        run_hooks(guest, ua=definition, names=("dump",))
         captured = capture_from(
             context, guest, session=session, definition=definition, changed_only=changed_only
         )
     if changed_only:
         if not captured.get("generation"):  # nothing has changed, or it was kept aside
-            image_due.looked(context, session_id)
+            looked(context, session_id)
         return {"changed": bool(captured), "captured": {session_id: captured} if captured else {}}
     return {"changed": True, **captured}
 
@@ -196,7 +194,8 @@ def restore(
 
     Raises:
         NotFound: there is no such generation.
-        Conflict: ``orphan`` was written by another data version, or the session has no volume.
+        Conflict: ``orphan`` was written by another data version, or the session has no volume, or is
+            read-only, so that its end would lose it.
         NotPermitted: the site lists its operators, and this is none of them.
     """
     require_operator(context.identity, doing=f"deploy a user image for session '{session_id}'")
@@ -224,6 +223,7 @@ def _replacement(
     """What puts the wanted data in place of the present ones, and what the result says of them."""
     definition = context.site.ua(session.ua)
     if orphan:
+        second_session.require_stored(session, doing=f"put volume '{orphan}' into")
         volume_upkeep.require_aside(context, orphan, session=session, definition=definition)
         swap = partial(user_volume.swap, context, guest, session=session, name=orphan)
         return swap, {"deployed": 0, "orphan": orphan}
@@ -265,7 +265,7 @@ def _say_of(context: Context, session_id: str, *, reason: str, action: str) -> N
 
 
 def _stop_for_capture(context: Context, guest: Guest, definition: UaDefinition) -> None:
-    if not user_image_hooks.run_hooks(guest, ua=definition, names=("dump", "stop")):
+    if not run_hooks(guest, ua=definition, names=("dump", "stop")):
         context.progress(f"UA '{definition.id}' does not run any more: its hooks are passed over")
     if definition.has_service:
         ua.stop(guest, ua=definition.id)

@@ -17,7 +17,7 @@ from vmm_automation.model.pool import Warmth
 from vmm_automation.model.session import Session, SessionState
 from vmm_automation.model.terminal import TerminalProfile
 from vmm_automation.model.times import to_text
-from vmm_automation.operations import clean_snapshot, forwards, seat_lookup
+from vmm_automation.operations import clean_snapshot, forwards, seat_lookup, second_session
 from vmm_automation.operations.context import Context
 from vmm_automation.operations.entries import session_change
 from vmm_automation.operations.identity import require_operator
@@ -46,7 +46,8 @@ def begin(context: Context, session_id: str, wish: Wish, *, check: bool = False)
     Raises:
         NotFound, TerminalInvalid: the wish names what does not exist or is wrong.
         NotPermitted: the site lists its operators, and this is none of them.
-        Conflict: the session is not active, cannot be used now, or is being moved by another run.
+        Conflict: the session is not active, cannot be used now, is being moved by another run, or would
+            have to leave its VM and is no writer.
         NoVmFits: neither its VM nor a free one fits; nothing was changed.
     """
     require_operator(context.identity, doing=f"move session '{check_name('session', session_id)}'")
@@ -58,6 +59,8 @@ def begin(context: Context, session_id: str, wish: Wish, *, check: bool = False)
     told = {"from": session.vm, "selection": selection.to_document(), "steps": []}
     if stays and _is_as_wished(session, terminal):
         return {"changed": False, "session": session.to_document(), "to": session.vm, **told}
+    if not stays:
+        second_session.require_movable(session, to=fitting[0])
     if check:
         goes_to = session.vm if stays else fitting[0]
         return {"changed": True, "session": session.to_document(), "to": goes_to, **told}

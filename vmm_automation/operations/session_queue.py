@@ -19,6 +19,7 @@ from vmm_automation.model.names import check_name
 from vmm_automation.model.session import Session
 from vmm_automation.model.times import from_text, to_text
 from vmm_automation.model.waiting import PRIORITIES, WaitingRequest
+from vmm_automation.operations import second_session
 from vmm_automation.operations.context import Context
 from vmm_automation.operations.entries import queue_change
 from vmm_automation.operations.identity import require_operator
@@ -118,7 +119,8 @@ def _join(
         now = context.clock.now()
         drop_gone(tx, context, now=now)
         limit = context.site.policies.sessions_per_user
-        if refusal := sessions.obstacle(tx, user=request.user, ua=request.ua, user_limit=limit):
+        second, of = second_session.policy(context, request.ua), {"user": request.user, "ua": request.ua}
+        if refusal := sessions.obstacle(tx, **of, user_limit=limit, second=second):
             raise refusal
         mine = WaitingRequest(
             id=f"r-{secrets.token_hex(4)}",

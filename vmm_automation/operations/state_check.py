@@ -26,9 +26,9 @@ _RULES = (
         "SELECT vm, COUNT(*) AS n FROM sessions WHERE <live> GROUP BY vm HAVING COUNT(*) > 1 ORDER BY vm",
     ),
     (
-        "user '{user_name}' has {n} live sessions of UA '{ua}'",
-        "SELECT user_name, ua, COUNT(*) AS n FROM sessions WHERE <live> GROUP BY user_name, ua"
-        " HAVING COUNT(*) > 1 ORDER BY user_name, ua",
+        "user '{user_name}' has {n} live sessions of UA '{ua}' that write",
+        "SELECT user_name, ua, COUNT(*) AS n FROM sessions WHERE <live> AND mode = 'writer'"
+        " GROUP BY user_name, ua HAVING COUNT(*) > 1 ORDER BY user_name, ua",
     ),
     (
         "VM '{vm}' has {n} active versions of UA '{ua}'",

@@ -18,7 +18,7 @@ from vmm_automation.errors import Conflict, NotFound, TaskFailed, VmmError
 from vmm_automation.images.layers import ancestors
 from vmm_automation.model.image import Generation, Manifest
 from vmm_automation.model.policies import Tier
-from vmm_automation.model.session import Session
+from vmm_automation.model.session import Session, SessionMode
 from vmm_automation.model.ua import UaDefinition
 from vmm_automation.operations import vm_lock
 from vmm_automation.operations.context import Context
@@ -123,9 +123,10 @@ def mount(context: Context, guest: Guest, session_id: str) -> None:
 def keep(context: Context, guest: Guest, *, session: Session, number: int) -> None:
     """Make a session's volume the layer of the generation just captured from it; it is detached then.
 
-    Where that cannot be, it is said: the generation is deployed by files.
+    Where that cannot be, it is said: the generation is deployed by files. Never that of a session that is
+    read-only or a branch.
     """
-    if not is_open(context, session.id, vm=guest.name):
+    if session.mode is not SessionMode.WRITER or not is_open(context, session.id, vm=guest.name):
         return
     with context.store.reading() as tx:
         generation = generations.get(tx, user=session.user, ua=session.ua, number=number)
@@ -178,7 +179,8 @@ def let_go(context: Context, guest: Guest) -> None:
 def settle(context: Context, vm: str) -> None:
     """Remove the overlays of a VM that no session uses, or keep aside what only they have.
 
-    That is what an active session wrote since its last capture, if it ended without one.
+    That is what an active session wrote since its last capture, if it ended without one. Of one that is
+    read-only nothing is kept.
     """
     for session_id, on in context.volumes.sessions_on(vm):
         with context.store.reading() as tx:
@@ -189,7 +191,8 @@ def settle(context: Context, vm: str) -> None:
                 continue
         if session.vm == on and session.state in IN_USE:
             continue
-        if session.vm == on and session.seen_at and not session.generation:
+        only_here = session.seen_at and not session.captured and session.mode is not SessionMode.READ_ONLY
+        if session.vm == on and only_here:
             _set_aside(context, session)
         else:
             context.volumes.drop_session(session=session_id, vm=on)

@@ -2,6 +2,7 @@
 
 A save is kept aside, and never dropped, where
 
+- its session is a branch: another one writes that user's data;
 - it may not be written: a newer session has claimed or written meanwhile, or another capture was quicker;
 - it looks like the wreck of a crash: the parent's settings had content and these have none, and either the
   files are still there, all of them empty, as a file system leaves them whose writes were lost, or the VM
@@ -13,10 +14,11 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
-from vmm_automation.errors import Conflict
+from vmm_automation.errors import Conflict, NotFound
 from vmm_automation.images.layers import SETTINGS
 from vmm_automation.images.manifest import to_generation
 from vmm_automation.model.image import FileEntry, Generation, Manifest
+from vmm_automation.model.session import SessionMode
 from vmm_automation.operations.context import Context
 from vmm_automation.operations.entries import image_change
 from vmm_automation.state import generations, orphans, sessions
@@ -27,7 +29,7 @@ _MARKED = frozenset({"mark", "start_ua"})
 
 
 def record(context: Context, *, manifest: Manifest, archive: str, closing: bool = False) -> Generation:
-    """Note a captured archive in the state; what looks like a wreck is *orphaned*, see its ``state``.
+    """Note a captured archive in the state; that of a branch, or a wreck's, is *orphaned*, see its ``state``.
 
     With ``closing`` the session notes which generation it left.
 
@@ -36,8 +38,9 @@ def record(context: Context, *, manifest: Manifest, archive: str, closing: bool 
     """
     given = to_generation(manifest, archive)
     with context.store.transaction() as tx:
-        refused = generations.refusal(tx, generation=given)
-        why = refused or _wreck(tx, manifest)
+        branch = _branch(tx, manifest)
+        refused = "" if branch else generations.refusal(tx, generation=given)
+        why = branch or refused or _wreck(tx, manifest)
         if why:
             recorded = _keep_aside(tx, context, given, manifest, reason=why)
         else:
@@ -75,6 +78,18 @@ def _keep_aside(
         orphans.add(tx, generation=generation, manifest=manifest, reason=reason)
         result |= {"archive": generation.archive, "session": generation.session, "reason": reason}
     return replace(generation, state="orphaned", reason=reason)
+
+
+def _branch(tx: Snapshot, manifest: Manifest) -> str:
+    """Which branch from where a save is; empty if it is of none."""
+    try:
+        session = sessions.get(tx, session_id=manifest.session)
+    except NotFound:
+        return ""
+    if session.mode is not SessionMode.BRANCH or session.fence != manifest.fence:
+        return ""
+    origin = f"from generation {manifest.parent}" if manifest.parent else "from before the first generation"
+    return f"session '{session.id}' is a branch {origin}"
 
 
 def _wreck(tx: Snapshot, manifest: Manifest) -> str:

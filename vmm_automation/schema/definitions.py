@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from vmm_automation.model.policies import Tier
+from vmm_automation.model.policies import SecondSession, Tier
 from vmm_automation.model.ua import (
     SESSION_ACCOUNT,
     Artifact,
@@ -108,9 +108,9 @@ def _capture(document: Document) -> CaptureRules:
 
 
 def _user_data(document: Document) -> UserData:
-    stated = {key: value for key, value in document.items() if key != "tier"}
-    tier = Tier(document["tier"]) if "tier" in document else None
-    return UserData(**_tuples(stated), tier=tier)
+    words = {"tier": Tier, "second_session": SecondSession}
+    chosen = {key: word(document[key]) for key, word in words.items() if key in document}
+    return UserData(**{**_tuples(document), **chosen})
 
 
 def _hook(document: Document) -> Hook:

@@ -1,8 +1,9 @@
 """Generations of User Image Files: which exist, and who may add the next one.
 
 Each takes the number after the newest, and the newest is never removed, so no number is given twice; what
-was pruned leaves a gap. A write is fenced: once a newer session of that user and UA was claimed, or wrote,
-an older one can add nothing, whatever VM it ran on.
+was pruned leaves a gap. A write is fenced: once a newer session of that user and UA was claimed to write, or
+wrote, an older one can add nothing, whatever VM it ran on. A session that is read-only or a branch never can,
+and stands in nobody's way.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any
 
 from vmm_automation.errors import Conflict, NotFound
 from vmm_automation.model.image import Generation, Manifest
+from vmm_automation.model.session import SessionMode
 from vmm_automation.state.store import Row, Snapshot, Tx
 
 COLUMNS = (
@@ -37,10 +39,11 @@ def next_number(tx: Snapshot, *, user: str, ua: str) -> int:
 
 
 def newest_fence(tx: Snapshot, *, user: str, ua: str) -> int:
-    """The fence that a writer must have reached: of the newest session or generation; 0 without any."""
+    """The fence that a writer must have reached: of the newest generation or session that writes, or 0."""
     row = tx.one(
         "SELECT MAX(fence) AS newest FROM ("  # noqa: S608 - constants
-        f"SELECT fence FROM sessions WHERE {_MINE} UNION ALL SELECT fence FROM generations WHERE {_MINE}"
+        f"SELECT fence FROM sessions WHERE {_MINE} AND mode = 'writer' UNION ALL"
+        f" SELECT fence FROM generations WHERE {_MINE}"
         ") AS fences",
         user=user,
         ua=ua,
@@ -55,7 +58,8 @@ def add(tx: Tx, *, generation: Generation, manifest: Manifest) -> Generation:
 
     Raises:
         Conflict: its number is not the next one, its fence is older than the newest, its session is
-            not one of this user and UA with that fence, or it is an import beside a live session.
+            not one of this user and UA with that fence or does not write, or it is an import beside a live
+            session that does.
     """
     require_addable(tx, generation=generation)
     if not _insert(tx, generation, manifest):
@@ -134,14 +138,18 @@ def _writer_refused(tx: Snapshot, generation: Generation) -> str:
     mine = {"user": generation.user, "ua": generation.ua}
     if generation.session:
         row = tx.one(
-            f"SELECT fence FROM sessions WHERE id = :id AND {_MINE}",  # noqa: S608 - constants
+            f"SELECT fence, mode FROM sessions WHERE id = :id AND {_MINE}",  # noqa: S608 - constants
             id=generation.session,
             **mine,
         )
-        theirs = row is not None and row["fence"] == generation.fence
-        return "" if theirs else f"session '{generation.session}' is not theirs with fence {generation.fence}"
+        if row is None or row["fence"] != generation.fence:
+            return f"session '{generation.session}' is not theirs with fence {generation.fence}"
+        mode = SessionMode(row["mode"])
+        writes = mode is SessionMode.WRITER
+        return "" if writes else f"session '{generation.session}' is {mode.phrase}, and writes no generation"
     live = tx.one(
-        f"SELECT id FROM sessions WHERE {_MINE} AND state NOT IN ('closed', 'failed')",  # noqa: S608 - constants
+        f"SELECT id FROM sessions WHERE {_MINE} AND mode = 'writer'"  # noqa: S608 - constants
+        " AND state NOT IN ('closed', 'failed')",
         **mine,
     )
     return f"session '{live['id']}' is running and would overwrite it" if live else ""

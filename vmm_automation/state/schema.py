@@ -13,6 +13,7 @@ from vmm_automation.state.schema_first import FIRST, IDENTITY
 from vmm_automation.state.schema_fleet import FLEET
 from vmm_automation.state.schema_holds import HOLDS
 from vmm_automation.state.schema_looks import LOOKS
+from vmm_automation.state.schema_modes import MODES
 from vmm_automation.state.schema_moves import MOVES
 from vmm_automation.state.schema_pools import POOLS
 from vmm_automation.state.schema_queue import QUEUE
@@ -175,6 +176,7 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
     FLEET,
     HOLDS,
     LOOKS,
+    MODES,
 )
 VERSION: Final = len(MIGRATIONS)
 

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 from vmm_automation.errors import Conflict, NotFound
-from vmm_automation.model.session import LIVE, Session, SessionState
+from vmm_automation.model.session import LIVE, Session, SessionMode, SessionState
 
 if TYPE_CHECKING:
     from vmm_automation.state.store import Row, Snapshot
@@ -55,9 +55,10 @@ def live_on_vm(tx: Snapshot, *, vm: str) -> Session | None:
 
 
 def live_of_user(tx: Snapshot, *, user: str, ua: str) -> Session | None:
-    """The session in which a user runs a UA."""
+    """The session in which a user runs a UA; of several the one that writes the user's data."""
     row = tx.one(
-        f"SELECT * FROM sessions WHERE user_name = :user AND ua = :ua AND {LIVE_SQL}",  # noqa: S608 - a constant
+        f"SELECT * FROM sessions WHERE user_name = :user AND ua = :ua AND {LIVE_SQL}"  # noqa: S608 - a constant
+        " ORDER BY CASE mode WHEN 'writer' THEN 0 ELSE 1 END, fence LIMIT 1",
         user=user,
         ua=ua,
     )
@@ -111,4 +112,7 @@ def _session(row: Row) -> Session:
         suspended_by=row["suspended_by"],
         seen_at=row["seen_at"],
         looked_at=row["looked_at"],
+        mode=SessionMode(row["mode"]),
+        deployed=row["deployed"],
+        captured=bool(row["captured"]),
     )

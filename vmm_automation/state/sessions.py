@@ -1,7 +1,8 @@
 """Sessions: the claim of a VM's seat, and the steps of a session's life.
 
 Two rules are unique indexes of the schema, so that no order of events can break them: at most one live
-session per VM, and at most one per user and UA.
+session per VM, and at most one per user and UA that writes the user's data. Which one that is, or whether
+there may be another session at all, is decided by the write that claims the seat.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from vmm_automation.errors import Conflict
+from vmm_automation.model.policies import SecondSession
 from vmm_automation.model.session import TRANSITIONS, Session, SessionState
 from vmm_automation.model.times import to_text
 from vmm_automation.model.vm import VmCondition
@@ -39,19 +41,24 @@ __all__ = [
     "move_to",
     "obstacle",
     "require_live",
+    "set_deployed",
     "set_endpoint",
     "set_generation",
     "set_reason",
     "set_seen",
 ]
 
+_OWN = f"user_name = :user AND ua = :ua AND {LIVE_SQL}"
 _CLAIM = f"""
     INSERT INTO sessions (id, user_name, ua, version, vm, terminal, state, fence, created_at, changed_at,
-                          owner, explanation)
-    SELECT :id, :user, :ua, :version, vm, :terminal, 'starting', :fence, :at, :at, :owner, :explanation
+                          owner, explanation, mode)
+    SELECT :id, :user, :ua, :version, vm, :terminal, 'starting', :fence, :at, :at, :owner, :explanation,
+           CASE WHEN EXISTS (SELECT 1 FROM sessions WHERE {_OWN} AND mode = 'writer') THEN :second
+           ELSE 'writer' END
     FROM vm_conditions
     WHERE vm = :vm AND condition = 'clean' AND {holds.NONE_SQL}
       AND NOT EXISTS (SELECT 1 FROM sessions WHERE vm = :vm AND {LIVE_SQL})
+      AND (:second <> 'exclusive' OR NOT EXISTS (SELECT 1 FROM sessions WHERE {_OWN}))
       AND (:user_limit = 0
            OR (SELECT COUNT(*) FROM sessions WHERE user_name = :user AND {LIVE_SQL}) < :user_limit)
     ON CONFLICT DO NOTHING
@@ -75,15 +82,18 @@ def claim(
     owner: str,
     now: datetime,
     user_limit: int = 0,
+    second: SecondSession = SecondSession.EXCLUSIVE,
 ) -> Session:
     """Take the seat of a VM for a new session, in one conditional write; its fence is newer than any before.
 
-    ``user_limit`` is how many live sessions the user may have, this one included; 0 for any number.
+    ``user_limit`` is how many live sessions the user may have, this one included; 0 for any number;
+    ``second`` what it is if the user has one of this UA that writes.
 
     Raises:
         SeatTaken: another session holds the VM, the VM is not clean or is worked on; the next VM may be
             tried in the same transaction.
-        Conflict: the user has a live session of this UA, or as many sessions as allowed, or the id is in use.
+        Conflict: the user has a live session of this UA (*exclusive*), or as many sessions as allowed, or the
+            id is in use.
     """
     fence = vms.next_fence(tx)
     claimed = tx.execute(
@@ -99,17 +109,26 @@ def claim(
         owner=owner,
         explanation=json.dumps(explanation, sort_keys=True),
         user_limit=user_limit,
+        second=str(second),
     )
     if not claimed:
-        raise _why_not(tx, session_id=session_id, user=user, ua=ua, vm=vm, user_limit=user_limit, now=now)
+        against = obstacle(tx, user=user, ua=ua, user_limit=user_limit, second=second)
+        raise against or _no_seat(tx, vm=vm, now=now) or _id_in_use(session_id)
     tx.execute("UPDATE vm_conditions SET fence = :fence WHERE vm = :vm", fence=fence, vm=vm)
     return get(tx, session_id=session_id)
 
 
-def obstacle(tx: Snapshot, *, user: str, ua: str, user_limit: int = 0) -> Conflict | None:
+def obstacle(
+    tx: Snapshot,
+    *,
+    user: str,
+    ua: str,
+    user_limit: int = 0,
+    second: SecondSession = SecondSession.EXCLUSIVE,
+) -> Conflict | None:
     """What forbids a user another session of a UA, whichever VM it were on."""
     own = live_of_user(tx, user=user, ua=ua)
-    if own:
+    if own and second is SecondSession.EXCLUSIVE:
         return Conflict(
             f"Cannot open a session of UA '{ua}' for user '{user}': session '{own.id}' is {own.state}",
             hint=f"vmm session close {own.id}",
@@ -125,11 +144,8 @@ def obstacle(tx: Snapshot, *, user: str, ua: str, user_limit: int = 0) -> Confli
     return None
 
 
-def _why_not(
-    tx: Tx, *, session_id: str, user: str, ua: str, vm: str, user_limit: int, now: datetime
-) -> Conflict:
-    against = obstacle(tx, user=user, ua=ua, user_limit=user_limit) or _no_seat(tx, vm=vm, now=now)
-    return against or Conflict(
+def _id_in_use(session_id: str) -> Conflict:
+    return Conflict(
         f"Cannot open session '{session_id}': the id is in use",
         hint=f"vmm session show {session_id}",
         details={"session": session_id},
@@ -222,13 +238,23 @@ def set_endpoint(tx: Tx, *, session_id: str, endpoint: str, port: int) -> Sessio
 
 
 def set_generation(tx: Tx, *, session_id: str, generation: int) -> Session:
-    """Note which generation of the user image the session runs on, or left.
+    """Note which generation of the user image the session left, its data captured; 0 for a branch from none.
 
     Raises:
         NotFound: there is none of that id.
         Conflict: it has ended.
     """
-    return _noted(tx, session_id, doing="set the generation of", generation=generation)
+    return _noted(tx, session_id, doing="set the generation of", generation=generation, captured=1)
+
+
+def set_deployed(tx: Tx, *, session_id: str, generation: int) -> Session:
+    """Note which generation of the user image was put into the session's guest.
+
+    Raises:
+        NotFound: there is none of that id.
+        Conflict: it has ended.
+    """
+    return _noted(tx, session_id, doing="note what was deployed for", deployed=generation)
 
 
 def set_reason(tx: Tx, *, session_id: str, reason: str) -> Session:

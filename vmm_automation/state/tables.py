@@ -10,6 +10,7 @@ from vmm_automation.state import schema
 
 _TABLE: Final = re.compile(r"CREATE TABLE (\w+)")
 _DROPPED: Final = re.compile(r"DROP TABLE (\w+)")
+_INDEX_DROPPED: Final = re.compile(r"DROP INDEX (\w+)")
 _INDEX: Final = re.compile(r"CREATE (?:UNIQUE )?INDEX (\w+)")
 _KEY: Final = re.compile(r"PRIMARY KEY \(([^)]*)\)")
 _KEY_COLUMN: Final = re.compile(rf"(\w+) (?:{schema.IDENTITY}|\w+ PRIMARY KEY)")
@@ -39,9 +40,9 @@ def tables(version: int | None = None) -> list[Table]:
 def objects() -> list[str]:
     """The names of all tables and indexes."""
     statements = [statement for statements in schema.MIGRATIONS for statement in statements]
-    return [table.name for table in tables()] + [
-        found[1] for found in map(_INDEX.search, statements) if found
-    ]
+    gone = {found[1] for found in map(_INDEX_DROPPED.search, statements) if found}
+    indexes = [found[1] for found in map(_INDEX.search, statements) if found]
+    return [*(table.name for table in tables()), *(name for name in indexes if name not in gone)]
 
 
 def _table(name: str, statement: str) -> Table:

@@ -66,12 +66,12 @@ def _imported(context: Context, given: Given, check: bool) -> Given:
 
 
 def _shown(context: Context, given: Given, _check: bool, of: dict[str, str]) -> Given:
-    return image_listing.manifest(context.store, **of, number=_number(given))
+    return image_listing.manifest(context.store, **of, number=_number(given), **_texts(given, "orphan"))
 
 
 def _compared(context: Context, given: Given, _check: bool, of: dict[str, str]) -> Given:
     old, new = _number(given, "from"), _number(given, "to")
-    return image_store.difference(context, **of, old=old, new=new)
+    return image_listing.difference(context.store, **of, old=old, new=new, **_texts(given, "orphan"))
 
 
 def _restored(context: Context, given: Given, check: bool, of: dict[str, str]) -> Given:
@@ -91,7 +91,8 @@ def _deleted(context: Context, given: Given, check: bool, of: dict[str, str]) ->
 
 
 def _exported(context: Context, given: Given, check: bool, of: dict[str, str]) -> Given:
-    wanted: Given = {**of, "target": _file(given), "recipients": _optional(given, "recipients")}
+    wanted: Given = {**of, **_texts(given, "orphan"), "target": _file(given)}
+    wanted["recipients"] = _optional(given, "recipients")
     return image_file.export(context, **wanted, number=_number(given), check=check)
 
 
