@@ -189,8 +189,8 @@ def test_start_of_undelivered_version_is_not_found(guest: SandboxGuest) -> None:
 
 
 def test_start_of_tool_is_refused(guest: SandboxGuest) -> None:
-    """A UA without a command has nothing to start."""
-    with pytest.raises(Conflict, match="no command"):
+    """A UA without command and unit has nothing to start."""
+    with pytest.raises(Conflict, match="neither command nor unit"):
         ua.start(guest, definition=replace(DEFINITION, command=()), version="1.0")
 
 
