@@ -46,6 +46,11 @@ class FilePoolVms(FakeVms):
             found = (_vm(each) for each in json.loads(file.read_text()))
             self.there = {vm.name: vm for vm in found}
 
+    def user_disk(self, name: str) -> Path | None:
+        """None of them has one."""
+        del name
+        return None
+
     def snapshots(self, name: str) -> list[str]:
         """None."""
         del name
