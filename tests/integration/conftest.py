@@ -46,18 +46,21 @@ def site() -> Iterator[Controller]:
 def base_image(site: Controller) -> Iterator[None]:
     """The base image, built if no other home has it: once for all homes of all processes of the tests."""
     run = os.environ.get("PYTEST_XDIST_TESTRUNUID", secrets.token_hex(8))
-    builder = replace(site, home=Path("/var/tmp") / f"vmm-test-images-{run}")
-    builder.home.mkdir(mode=0o755, exist_ok=True)
-    with builder.home.joinpath("users").open("a") as users:
-        with exclusive(builder.home / "build", what="the base image"):
+    root = Path("/var/tmp") / f"vmm-test-images-{run}"
+    root.mkdir(mode=0o755, exist_ok=True)
+    builder = Controller(home=root / "home", site=root / "site", name="images")
+    with (root / "users").open("a") as users:
+        with exclusive(root / "building", what="the base image"):
             fcntl.flock(users, fcntl.LOCK_SH)
             _borrow_base_images(Places.from_environment().base_images, builder.home / "base_images")
+            if not builder.site.exists():
+                _copy_site(builder)
             assert builder("playbook", "run", "base_image_build", "-e", "base_image_name=debian").result
         _borrow_base_images(builder.home / "base_images", site.home / "base_images")
         yield
         with suppress(BlockingIOError):  # the last one tidies up
             fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(builder.home)
+            shutil.rmtree(root)
 
 
 @pytest.fixture(scope="session")
