@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.claims import claim
 from vmm_automation.model.policies import SecondSession
 from vmm_automation.model.session import LIVE, SessionState
 from vmm_automation.state import sessions, vms
@@ -23,19 +24,8 @@ def site(tmp_path: Path) -> MadeSite:
         now = datetime.now(UTC)
         for number in (1, 2):
             vms.mark_clean(tx, vm=f"vm-{number}", now=now)
-            sessions.claim(
-                tx,
-                session_id=f"s-{number}",
-                user="ann",
-                ua="radicale",
-                version="3.2.3",
-                vm=f"vm-{number}",
-                terminal="phone",
-                explanation={},
-                owner="",
-                now=now,
-                second=SecondSession.READ_ONLY,
-            )
+            of = {"ua": "radicale", "version": "3.2.3"}
+            claim(tx, f"s-{number}", **of, vm=f"vm-{number}", now=now, second=SecondSession.READ_ONLY)
             sessions.move_to(tx, session_id=f"s-{number}", state=SessionState.ACTIVE, expected=LIVE, now=now)
     return made
 

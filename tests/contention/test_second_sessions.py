@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 
 import pytest
 
@@ -12,6 +13,7 @@ from vmm_automation.model.session import SessionMode, SessionState
 from vmm_automation.state import sessions
 from vmm_automation.state.store import Store
 
+from ..claims import claim as ann_claims
 from ..real_state import RealState
 from .racers import PROCESSES, make_clean, now, race
 
@@ -22,22 +24,9 @@ def claim(store: Store, name: str, *, vm: str, second: SecondSession) -> Session
     """Each has a VM of its own, so that only the user's other sessions can stand in the way."""
     with store.transaction() as tx:
         try:
-            session = sessions.claim(
-                tx,
-                session_id=name,
-                user="ann",
-                ua="cal",
-                version="1",
-                vm=vm,
-                terminal="t",
-                explanation={},
-                owner="",
-                now=now(),
-                second=second,
-            )
+            return ann_claims(tx, name, vm=vm, now=now(), second=second).mode
         except Conflict:
             return None
-    return session.mode
 
 
 def claim_exclusive(state: RealState, number: int) -> SessionMode | None:
@@ -88,11 +77,11 @@ def claim_and_end(state: RealState, number: int) -> list[SessionMode]:
     ],
 )
 def test_of_sixteen_at_once_exactly_one_writes(
-    real_state: RealState, task: object, others: SessionMode | None
+    real_state: RealState, task: Callable[[RealState, int], SessionMode | None], others: SessionMode | None
 ) -> None:
     """The others are refused, or are what the policy says, each told the mode that it is stored with."""
     make_clean(real_state, *(f"vm-{number}" for number in range(PROCESSES)))
-    told = race(task, real_state)  # type: ignore[arg-type]
+    told = race(task, real_state)
     assert Counter(told) == {SessionMode.WRITER: 1, others: PROCESSES - 1}
     with real_state.open() as store, store.reading() as snapshot:
         stored = {each.id: each.mode for each in sessions.list_sessions(snapshot, live_only=True)}

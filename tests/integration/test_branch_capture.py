@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.claims import claim
 from vmm_automation.model.policies import SecondSession
 from vmm_automation.model.session import LIVE, SessionMode, SessionState
 from vmm_automation.operations import image_listing, image_transfer, session_guest
@@ -37,10 +38,7 @@ def branch(context: Context, guest: LocalGuest) -> str:
         now = context.clock.now()
         tx.execute("UPDATE sessions SET vm = 'elsewhere' WHERE id = 's-9'")
         vms.mark_clean(tx, vm="local", now=now)
-        sessions.claim(
-            tx, session_id="s-10", **ANN, version="1", vm="local", terminal="desktop", explanation={},
-            owner="", now=now, second=SecondSession.BRANCH,
-        )  # fmt: skip
+        claim(tx, "s-10", ua=ANN["ua"], vm="local", now=now, second=SecondSession.BRANCH)
     session_guest.bring_up(context, guest, "s-10")
     with context.store.transaction() as tx:
         now = context.clock.now()

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.claims import claim
 from vmm_automation.errors import Conflict, NotFound, UsageError
 from vmm_automation.images import bundle
 from vmm_automation.model.image import Generation
@@ -34,18 +35,8 @@ def opened(context: Context, name: str, *, deployed: int = 0) -> Session:
     with context.store.transaction() as tx:
         now = context.clock.now()
         vms.mark_clean(tx, vm=f"vm-{name}", now=now)
-        sessions.claim(
-            tx,
-            session_id=name,
-            **ANN,
-            version="3.2.3",
-            vm=f"vm-{name}",
-            terminal="phone",
-            explanation={},
-            owner="",
-            now=now,
-            second=SecondSession.BRANCH,
-        )
+        of = {"ua": ANN["ua"], "version": "3.2.3"}
+        claim(tx, name, **of, vm=f"vm-{name}", now=now, second=SecondSession.BRANCH)
         sessions.set_deployed(tx, session_id=name, generation=deployed)
         return sessions.move_to(tx, session_id=name, state=SessionState.CLOSING, expected=LIVE, now=now)
 

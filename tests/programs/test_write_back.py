@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.claims import claim
 from vmm_automation.adapters.private_directory import private_directory
 from vmm_automation.errors import Conflict
 from vmm_automation.images.borg import archive_name
@@ -29,18 +30,7 @@ def claimed(context: Context, name: str) -> int:
     with context.store.transaction() as tx:
         now = context.clock.now()
         vms.mark_clean(tx, vm=f"vm-{name}", now=now)
-        session = sessions.claim(
-            tx,
-            session_id=name,
-            **ANN,
-            version="1",
-            vm=f"vm-{name}",
-            terminal="phone",
-            explanation={},
-            owner="",
-            now=now,
-        )
-    return session.fence
+        return claim(tx, name, ua=ANN["ua"], vm=f"vm-{name}", now=now).fence
 
 
 def failed(context: Context, name: str) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.claims import claim
 from vmm_automation.errors import Conflict, NoVmFits
 from vmm_automation.model.policies import SecondSession
 from vmm_automation.model.session import LIVE, Session, SessionMode, SessionState
@@ -44,18 +45,7 @@ AGAIN = session_claim.Request(user="ann", ua="radicale", terminal="desktop")
 def take(tx: Tx, clock: FakeClock, name: str, second: SecondSession) -> Session:
     """Ann's calendar on a VM of its own."""
     vms.mark_clean(tx, vm=f"vm-{name}", now=clock.now())
-    return sessions.claim(
-        tx,
-        session_id=name,
-        **ANN,
-        version="1",
-        vm=f"vm-{name}",
-        terminal="phone",
-        explanation={},
-        owner="",
-        now=clock.now(),
-        second=second,
-    )
+    return claim(tx, name, vm=f"vm-{name}", now=clock.now(), second=second)
 
 
 def end(tx: Tx, clock: FakeClock, name: str) -> None:

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from tests.claims import claim
 from vmm_automation.errors import Conflict, NotFound
 from vmm_automation.model.image import FileEntry, Generation, Manifest
 from vmm_automation.model.session import Session, SessionState
@@ -19,18 +20,7 @@ from ..fake_clock import FakeClock
 def run(tx: Tx, clock: FakeClock, name: str, vm: str, *, end: bool = True) -> Session:
     """A session of ann's calendar."""
     vms.mark_clean(tx, vm=vm, now=clock.now())
-    session = sessions.claim(
-        tx,
-        session_id=name,
-        user="ann",
-        ua="cal",
-        version="1",
-        vm=vm,
-        terminal="phone",
-        explanation={},
-        owner="",
-        now=clock.now(),
-    )
+    session = claim(tx, name, vm=vm, now=clock.now())
     if end:
         sessions.move_to(
             tx,

@@ -207,7 +207,10 @@ def base_of(context: Context, newest: Generation, *, session: Session) -> Base:
     with context.store.reading() as tx:
         manifest = generations.get_manifest(tx, user=newest.user, ua=newest.ua, number=newest.number)
     stamped = not user_volume.is_open(context, session.id, vm=session.vm)
-    read = lambda into: context.images.extract(newest.archive, into=into)  # noqa: E731 - too long within
+
+    def read(into: Path) -> Path:
+        return context.images.extract(newest.archive, into=into)
+
     return Base(newest.archive, manifest, read, stamped=stamped)
 
 
