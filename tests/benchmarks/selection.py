@@ -215,15 +215,18 @@ def main() -> None:
     parser.add_argument("--vms", type=int, nargs="+", default=[1000, 10_000], help="sizes, smallest first")
     parser.add_argument("--uas", type=int, default=50, help="UAs (default 50)")
     parser.add_argument("--requests", type=int, default=2000, help="requests for each size (default 2000)")
+    parser.add_argument("--alone", type=int, help="requests with one process (default as --requests)")
     parser.add_argument("--processes", type=int, default=16, help="for the largest size (default 16)")
     options = parser.parse_args()
+    alone = options.alone or options.requests
     report = Report("selection")
     rows = []
-    for size, processes in [*((each, 1) for each in options.vms), (options.vms[-1], options.processes)]:
+    together = (options.vms[-1], options.processes, options.requests)
+    for size, processes, requests in [*((each, 1, alone) for each in options.vms), together]:
         with tempfile.TemporaryDirectory(dir="/var/tmp", prefix="vmm-bench-") as directory:
             path = Path(directory) / "state" / "state.db"
             path.parent.mkdir(mode=0o700)
-            rows.append(simulated(World(path, size, options.uas, options.requests, processes)))
+            rows.append(simulated(World(path, size, options.uas, requests, processes)))
         say(", ".join(f"{key} {value}" for key, value in rows[-1].items()))
     growth = rows[len(options.vms) - 1]["p50_ms"] / rows[0]["p50_ms"]
     say(f"growth of p50 from {options.vms[0]} to {options.vms[-1]} VMs: {growth:.2f}")
