@@ -96,7 +96,7 @@ def fill(world: World) -> None:
 
 
 class Client:
-    """One process: opens sessions until it holds its share of the VMs, then closes one for each it opens."""
+    """One process: the more of its share of the VMs it holds, the likelier one departs before a request."""
 
     def __init__(self, world: World, number: int) -> None:
         self.world, self.number = world, number
@@ -109,10 +109,10 @@ class Client:
 
     def run(self, requests: int) -> None:
         """Place and release."""
-        share = int(self.world.vms * 0.9) // self.world.processes
+        share = min(int(self.world.vms * 0.9) // self.world.processes, requests // 2)
         with SqliteStore.open(self.world.path) as store:
             for turn in range(requests):
-                if len(self.held) > min(share, requests // 2):
+                if self.random.random() * share < len(self.held):
                     with store.transaction() as tx:
                         self._release(tx)
                 began, cpu = time.perf_counter(), time.process_time()
