@@ -89,6 +89,21 @@ def test_hostile_archive_is_refused_as_a_whole(tmp_path: Path, members: list[Mem
     assert refused.value.hint
 
 
+def test_everything_that_refuses_an_archive_is_named(tmp_path: Path) -> None:
+    """In their order, with why; also what lies below; of very many the first, and how many more."""
+    hostile = [link("out", "/etc"), member("fine"), member("null", type=tarfile.CHRTYPE), member("out/x")]
+    with pytest.raises(
+        ArtifactInvalid, match="path 'out': .* leads out .*; path 'null': it is a char"
+    ) as refused:
+        read(tmp_path, *hostile)
+    assert [each["path"] for each in refused.value.details["refused_entries"]] == ["out", "null", "out/x"]
+    assert "'out' above it is refused" in refused.value.message
+    with pytest.raises(ArtifactInvalid, match="; and 191 more") as refused:
+        read(tmp_path, *[member(f"\x1b{number}", type=tarfile.FIFOTYPE) for number in range(201)])
+    assert len(refused.value.details["refused_entries"]) == 100
+    assert "\x1b" not in refused.value.message
+
+
 @pytest.mark.parametrize(
     "target", ["b", "./b", "../c", "b/c", "/home/session/x", "/home/session", "..", "127.0.0.1:7"]
 )

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from vmm_automation.errors import ImageTooLarge
-from vmm_automation.images.archive import shown
+from vmm_automation.images.printable import shown
 from vmm_automation.model.image import FileEntry
 from vmm_automation.model.ua import UaDefinition
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from vmm_automation.images.archive import shown
 from vmm_automation.images.layers import EXCEPTIONS, SETTINGS
+from vmm_automation.images.printable import shown
 from vmm_automation.model.image import FileEntry
 
 Layers = dict[str, dict[str, list[str]]]

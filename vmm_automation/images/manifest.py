@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from vmm_automation.errors import ArtifactInvalid
-from vmm_automation.images.archive import ArchivePolicy, read_archive, shown
+from vmm_automation.images.archive import ArchivePolicy, read_archive
+from vmm_automation.images.printable import shown
 from vmm_automation.model.image import FileEntry, Generation, Manifest
 
 _UNLISTED = "unlisted"

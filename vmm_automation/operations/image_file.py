@@ -9,10 +9,10 @@ from typing import Any
 from vmm_automation.errors import ArtifactInvalid, NotFound
 from vmm_automation.images import bundle
 from vmm_automation.images.age import is_encrypted
-from vmm_automation.images.archive import shown
 from vmm_automation.images.borg import archive_name
 from vmm_automation.images.cap import measured, require_within
 from vmm_automation.images.manifest import to_generation
+from vmm_automation.images.printable import shown
 from vmm_automation.model.image import Generation, Manifest
 from vmm_automation.operations.context import Context
 from vmm_automation.operations.entries import image_change

@@ -13,10 +13,10 @@ from typing import Any, Final
 
 from vmm_automation.adapters.private_directory import private_directory
 from vmm_automation.errors import ArtifactInvalid, Conflict, ImageTooLarge
-from vmm_automation.images.archive import shown
 from vmm_automation.images.cap import measured, verdict
 from vmm_automation.images.comparison import compare
 from vmm_automation.images.layers import ancestors, declared, layer_of, outermost
+from vmm_automation.images.printable import shown
 from vmm_automation.model.image import FileEntry, Manifest
 from vmm_automation.model.session import Session, SessionState
 from vmm_automation.model.ua import CaptureRules, UaDefinition

@@ -18,10 +18,11 @@ from pathlib import Path
 from typing import NoReturn
 
 from vmm_automation.errors import TaskFailed
-from vmm_automation.images.archive import ArchivePolicy, shown
+from vmm_automation.images.archive import ArchivePolicy
 from vmm_automation.images.borg import BorgStore, archive_name
 from vmm_automation.images.layers import below_home, declared, outermost
 from vmm_automation.images.manifest import verify
+from vmm_automation.images.printable import shown
 from vmm_automation.model.image import Manifest
 from vmm_automation.model.times import to_text
 from vmm_automation.model.ua import Converter, UaDefinition

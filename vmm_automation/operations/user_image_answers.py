@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import NoReturn
 
 from vmm_automation.errors import TaskFailed
-from vmm_automation.images.archive import shown
+from vmm_automation.images.printable import shown
 from vmm_automation.ports import Guest, GuestResult
 
 #: what tar says last, and which of its lines say why
