@@ -65,7 +65,7 @@ def test_branch_is_captured_beside_the_line_that_goes_on(
         now = context.clock.now()
         sessions.move_to(tx, session_id=branch, state=SessionState.CLOSING, expected=LIVE, now=now)
     ended = session_guest.save(context, guest, branch)["orphaned"]
-    shown = image_listing.manifest(context.store, **ANN, orphan=ended["archive"])["manifest"]
+    shown = image_listing.manifest(context.store, context.volumes, **ANN, orphan=ended["archive"])["manifest"]
     assert (shown["parent"], shown["consistency"]) == (1, "stopped")
     assert find(context, branch).captured
     with context.store.reading() as tx:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from vmm_automation.errors import Conflict, NotFound, UsageError
 from vmm_automation.images import bundle
 from vmm_automation.model.image import Generation
 from vmm_automation.model.policies import SecondSession
+from vmm_automation.model.retention import Retention
 from vmm_automation.model.session import LIVE, Session, SessionMode, SessionState
 from vmm_automation.operations import (
     audit_log,
@@ -19,11 +21,13 @@ from vmm_automation.operations import (
     image_listing,
     image_store,
     image_transfer,
+    image_upkeep,
     write_back,
 )
 from vmm_automation.operations.context import Context
 from vmm_automation.state import generations, orphans, sessions, vms
 
+from ..fake_clock import FakeClock
 from .stored_images import context, numbers, store_generation
 from .test_write_back import ANN, actions, aside, captured, failed
 
@@ -122,23 +126,23 @@ def test_branch_becomes_the_newest_by_a_person_once_nobody_writes(context: Conte
 def test_save_that_was_kept_aside_is_looked_at_before_it_is_restored(context: Context) -> None:
     """Its manifest, and what it has otherwise than a generation; of this user only, and one at a time."""
     kept = branched(context)
-    shown = image_listing.manifest(context.store, **ANN, orphan=kept.archive)["manifest"]
+    shown = image_listing.manifest(context.store, context.volumes, **ANN, orphan=kept.archive)["manifest"]
     assert (shown["session"], shown["parent"]) == ("s-2", 1)
     assert [file["path"] for file in shown["files"]] == ["s/a"]
-    found = image_listing.difference(context.store, **ANN, old=2, orphan=kept.archive)
+    found = image_listing.difference(context.store, context.volumes, **ANN, old=2, orphan=kept.archive)
     assert (found["from"], found["to"]) == (2, kept.archive)
     assert found["layers"]["settings"] == {"added": [], "changed": ["s/a"], "removed": []}
     of: dict[str, Any] = {**ANN, "orphan": kept.archive}
     with pytest.raises(UsageError):
-        image_listing.manifest(context.store, **of, number=1)
+        image_listing.manifest(context.store, context.volumes, **of, number=1)
     with pytest.raises(UsageError):
-        image_listing.difference(context.store, **of, old=1, new=2)
+        image_listing.difference(context.store, context.volumes, **of, old=1, new=2)
     with pytest.raises(UsageError):
-        image_listing.difference(context.store, **ANN, old=1)
+        image_listing.difference(context.store, context.volumes, **ANN, old=1)
     with pytest.raises(UsageError):
         image_file.export(context, **of, number=1, target=Path("/nowhere/a.vmmimage"))
     with pytest.raises(NotFound):
-        image_listing.manifest(context.store, user="bo", ua="radicale", orphan=kept.archive)
+        image_listing.manifest(context.store, context.volumes, user="bo", ua="radicale", orphan=kept.archive)
 
 
 def test_save_that_was_kept_aside_is_exported_as_it_is(context: Context, tmp_path: Path) -> None:
@@ -159,3 +163,64 @@ def test_save_that_was_kept_aside_is_exported_as_it_is(context: Context, tmp_pat
         orphans.remove(tx, archive=kept.archive)
     with pytest.raises(NotFound):
         image_file.export(context, **of)
+
+
+def test_saves_of_a_branch_are_thinned_out_and_its_last_one_stays(context: Context, clock: FakeClock) -> None:
+    """By the same rules; a dry run tells the same; each branch is counted for itself; other saves stay."""
+    first = opened(context, "s-1")
+    branches = [opened(context, name) for name in ("s-2", "s-3")]
+    saves: dict[str, list[Generation]] = {"s-2": [], "s-3": []}
+    for number in range(4):
+        clock.advance(hours=1)
+        for branch in branches[: 1 if number else 2]:
+            saves[branch.id].append(saved(context, branch, b"%d" % number))
+    assert saved(context, first, b"line").number == 1
+    stale = aside_too_late(context, first)
+    rules: dict[str, Any] = {"retention": Retention(last=2)}
+    wanted = [save.archive for save in saves["s-2"]]
+    planned = image_upkeep.prune(context, **rules, check=True)
+    assert (planned["changed"], len(aside(context))) == (True, 6)
+    done = image_upkeep.prune(context, **rules)
+    assert done == planned
+    two, three = done["branches"]
+    assert (two["session"], two["pruned"]) == ("s-2", wanted[:2])
+    assert two["kept"] == {wanted[2]: "last", wanted[3]: "newest"}
+    assert (three["session"], three["pruned"], len(three["kept"])) == ("s-3", [], 1)
+    left = {save.archive for save in aside(context)}
+    assert left == {*wanted[2:], saves["s-3"][0].archive, stale}
+    assert set(context.images.archives()) == {*left, generation_archive(context)}
+    assert image_upkeep.prune(context, **rules)["changed"] is False
+    clock.advance(days=900)
+    image_upkeep.prune(context, retention=Retention(within=timedelta(hours=1)))
+    assert {save.archive for save in aside(context)} == {wanted[3], saves["s-3"][0].archive, stale}
+    (event, _) = [each for each in audit_log.read(context.store)["events"] if each["action"] == "image.prune"]
+    assert event["result"] == {"branch": "s-2", "pruned": wanted[:2]}
+
+
+def test_last_save_of_a_branch_that_can_be_read_is_never_pruned(context: Context, clock: FakeClock) -> None:
+    """Where the newest is missing from the store, the one before is all that there is."""
+    opened(context, "s-1")
+    branch = opened(context, "s-2")
+    saves = []
+    for content in (b"1", b"2", b"3"):
+        clock.advance(hours=1)
+        saves.append(saved(context, branch, content))
+    context.images.delete(saves[2].archive)
+    done = image_upkeep.prune(context, retention=Retention(last=1), user="ann")
+    assert done["branches"][0]["kept"] == {
+        saves[1].archive: "newest that is good",
+        saves[2].archive: "newest",
+    }
+    assert image_upkeep.prune(context, retention=Retention(last=1), user="bo")["branches"] == []
+
+
+def aside_too_late(context: Context, session: Session) -> str:
+    """A save that is no branch's and no generation."""
+    with pytest.raises(Conflict, match="the next number is 2") as refused:
+        saved(context, session, b"too late")
+    return str(refused.value.details["archive"])
+
+
+def generation_archive(context: Context) -> str:
+    with context.store.reading() as tx:
+        return generations.get(tx, **ANN).archive

@@ -78,10 +78,10 @@ def test_difference_is_told_by_layer(context: Context) -> None:
     """Added, changed and removed paths, each under its layer; in the other direction the other way round."""
     store_generation(context, {"s/a": b"1", "s/b": b"1", "x/a": b"1"})
     store_generation(context, {"s/a": b"2", "s/c\x1b": b"1", "x/a": b"1"})
-    found = image_listing.difference(context.store, **ANN, old=1, new=2)["layers"]
+    found = image_listing.difference(context.store, context.volumes, **ANN, old=1, new=2)["layers"]
     assert found["settings"] == {"added": ["s/c\\x1b"], "changed": ["s/a"], "removed": ["s/b"]}
     assert found["exceptions"] == {"added": [], "changed": [], "removed": []}
-    back = image_listing.difference(context.store, **ANN, old=2, new=1)["layers"]["settings"]
+    back = image_listing.difference(context.store, context.volumes, **ANN, old=2, new=1)["layers"]["settings"]
     assert (back["added"], back["removed"]) == (["s/b"], ["s/c\\x1b"])
 
 

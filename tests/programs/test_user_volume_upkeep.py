@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.claims import claim
 from vmm_automation.errors import Conflict, NotFound
-from vmm_automation.operations import image_upkeep, user_volume, volume_upkeep
+from vmm_automation.model.session import LIVE, SessionState
+from vmm_automation.operations import (
+    image_file,
+    image_listing,
+    image_store,
+    image_upkeep,
+    user_volume,
+    volume_upkeep,
+)
 from vmm_automation.operations.context import Context
 from vmm_automation.operations.image_listing import listing
-from vmm_automation.state import vms
+from vmm_automation.state import sessions, vms
 
 from ..unit.one_vm import OneVm, context, vm
 from .test_user_volume import OF, MountingGuest, bring_up, ended, guest, kept, the_session
@@ -43,6 +54,38 @@ def test_what_an_active_session_wrote_is_kept_aside_if_nothing_was_captured(
     volume_upkeep.delete_aside(context, "s-1", **of)
     with pytest.raises(NotFound):
         volume_upkeep.delete_aside(context, "s-1", **of)
+
+
+def test_volume_that_was_kept_aside_is_read_by_a_session_only(
+    context: Context, guest: MountingGuest, tmp_path: Path
+) -> None:
+    """Show, diff, export and restore refuse it with what to type; to others it does not exist."""
+    bring_up(context, guest)
+    ended(context)
+    user_volume.settle(context, "vm-1")
+    session = the_session(context)
+    of: dict[str, Any] = {"user": session.user, "ua": session.ua, "orphan": "s-1"}
+    refusing: list[Callable[[], Any]] = [
+        lambda: image_listing.manifest(context.store, context.volumes, **of),
+        lambda: image_listing.difference(context.store, context.volumes, **of, old=1),
+        lambda: image_file.export(context, **of, target=tmp_path / "a.vmmimage"),
+        lambda: image_store.restore(context, **of),
+    ]
+    for refused in refusing:
+        with pytest.raises(Conflict, match="'s-1' is a volume and has no manifest") as failure:
+            refused()
+        assert failure.value.hint == f"vmm session open --user {session.user} --ua {session.ua}"
+    assert not list(tmp_path.glob("*.vmmimage"))
+    with pytest.raises(NotFound):
+        image_listing.manifest(context.store, context.volumes, **{**of, "user": "nobody"})
+    with context.store.transaction() as tx:
+        vms.mark_clean(tx, vm="vm-2", now=context.clock.now())
+        claim(tx, "s-2", ua=session.ua, version=session.version, vm="vm-2", now=context.clock.now())
+        now = context.clock.now()
+        sessions.move_to(tx, session_id="s-2", state=SessionState.ACTIVE, expected=LIVE, now=now)
+    with pytest.raises(Conflict) as failure:
+        refusing[0]()
+    assert failure.value.hint == "vmm image deploy s-2 --orphan s-1 --yes"
 
 
 def test_repair_lets_go_what_nobody_names_or_that_is_damaged(context: Context, guest: MountingGuest) -> None:

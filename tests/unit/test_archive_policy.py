@@ -93,7 +93,7 @@ def test_everything_that_refuses_an_archive_is_named(tmp_path: Path) -> None:
     """In their order, with why; also what lies below; of very many the first, and how many more."""
     hostile = [link("out", "/etc"), member("fine"), member("null", type=tarfile.CHRTYPE), member("out/x")]
     with pytest.raises(
-        ArtifactInvalid, match="path 'out': .* leads out .*; path 'null': it is a char"
+        ArtifactInvalid, match=r"path 'out': .* leads out .*; path 'null': it is a char"
     ) as refused:
         read(tmp_path, *hostile)
     assert [each["path"] for each in refused.value.details["refused_entries"]] == ["out", "null", "out/x"]

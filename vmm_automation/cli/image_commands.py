@@ -76,10 +76,12 @@ def show(door: Door, user: str, ua: str, generation: int | None, orphan: str) ->
 
     Example: vmm image show ada radicale
     """
+    from vmm_automation.images.volume import VolumeStore
     from vmm_automation.operations.image_listing import manifest as read
 
+    volumes = VolumeStore(Places.from_environment().user_volumes)
     with door.store as store:
-        manifest = read(store, user=user, ua=ua, number=generation or 0, orphan=orphan)["manifest"]
+        manifest = read(store, volumes, user=user, ua=ua, number=generation or 0, orphan=orphan)["manifest"]
     rows = [(file["layer"], file["size"], file["sha256"][:12], file["path"]) for file in manifest["files"]]
     which = f"Save '{orphan}'" if orphan else f"Generation {manifest['generation']}"
     head = (

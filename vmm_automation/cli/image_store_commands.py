@@ -10,6 +10,7 @@ import click
 
 from vmm_automation.cli.door import Door, Reply, operation, table
 from vmm_automation.cli.durations import Duration
+from vmm_automation.places import Places
 
 #: its members become members of ``vmm image``
 command = click.Group("image")
@@ -52,9 +53,11 @@ def diff(door: Door, user: str, ua: str, old: int, new: int | None, orphan: str)
 
     Example: vmm image diff ada radicale --from 2 --to 3
     """
+    from vmm_automation.images.volume import VolumeStore
     from vmm_automation.operations.image_listing import difference
 
-    result = difference(door.store, user=user, ua=ua, old=old, new=new or 0, orphan=orphan)
+    volumes = VolumeStore(Places.from_environment().user_volumes)
+    result = difference(door.store, volumes, user=user, ua=ua, old=old, new=new or 0, orphan=orphan)
     rows = [
         (layer, kind, path)
         for layer, kinds in result["layers"].items()
@@ -132,8 +135,11 @@ def prune(door: Door, user: str, ua: str, within: timedelta, yes: bool, **keep: 
     rules = {name.removeprefix("keep_"): count for name, count in keep.items()}
     retention = Retention(**rules, within=within)
     result = prune(door.context, retention=retention, user=user, ua=ua, check=door.check)
-    rows = [(one["user"], one["ua"], len(one["kept"]), len(one["pruned"])) for one in result["images"]]
-    text = table(("USER", "UA", "KEPT", "PRUNED"), rows, empty="No user images.")
+    rows = [
+        (one["user"], one["ua"], one.get("session", ""), len(one["kept"]), len(one["pruned"]))
+        for one in (*result["images"], *result["branches"])
+    ]
+    text = table(("USER", "UA", "BRANCH", "KEPT", "PRUNED"), rows, empty="No user images.")
     return Reply(result, text, changed=result["changed"])
 
 

@@ -17,7 +17,7 @@ from vmm_automation.model.image import Generation, Manifest
 from vmm_automation.operations.context import Context
 from vmm_automation.operations.entries import image_change
 from vmm_automation.operations.identity import require_operator
-from vmm_automation.operations.image_listing import require_one
+from vmm_automation.operations.image_listing import require_manifest, require_one
 from vmm_automation.operations.image_store import check_names, spool
 from vmm_automation.state import generation_marks, generations, orphans
 from vmm_automation.trace import point
@@ -45,11 +45,12 @@ def export(
     Raises:
         NotFound: there is no such generation or save, or no such directory.
         UsageError: both are wanted.
-        Conflict: there is something else of that name.
+        Conflict: there is something else of that name, or ``orphan`` is a volume, which has no manifest.
         ArtifactInvalid: the stored generation is damaged.
     """
     check_names(user=user, ua=ua)
     require_one(number, orphan)
+    require_manifest(context.store, context.volumes, orphan, user=user, ua=ua)
     wanted, recorded = _stored(context, user=user, ua=ua, number=number, orphan=orphan)
     told = {"generation": wanted.to_document(), "path": shown(str(target))}
     if _holds(context, target, recorded):

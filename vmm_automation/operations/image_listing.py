@@ -8,11 +8,11 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from vmm_automation.errors import NotFound, UsageError
+from vmm_automation.errors import Conflict, NotFound, UsageError
 from vmm_automation.images.comparison import compare
 from vmm_automation.model.names import check_name
 from vmm_automation.model.policies import Tier
-from vmm_automation.model.session import Session
+from vmm_automation.model.session import Session, SessionMode, SessionState
 from vmm_automation.model.times import to_text
 from vmm_automation.state import generations, orphans, sessions
 from vmm_automation.state.store import Store
@@ -43,16 +43,20 @@ def listing(
     return {"changed": False, "generations": [*saves, *(_asides(store, volumes, **of) if orphaned else ())]}
 
 
-def manifest(store: Store, *, user: str, ua: str, number: int = 0, orphan: str = "") -> dict[str, Any]:
+def manifest(
+    store: Store, volumes: VolumeStore, *, user: str, ua: str, number: int = 0, orphan: str = ""
+) -> dict[str, Any]:
     """The manifest of a generation (of the newest for 0), or of the save of archive ``orphan``.
 
     Raises:
         NotFound: there is no such generation or save.
         InvalidName: the user or the UA can have no such name.
         UsageError: both are wanted.
+        Conflict: ``orphan`` is a volume, which has no manifest.
     """
     of = {"user": check_name("user", user), "ua": check_name("UA", ua)}
     require_one(number, orphan)
+    require_manifest(store, volumes, orphan, **of)
     with store.reading() as tx:
         if orphan:
             found = orphans.get(tx, **of, archive=orphan)[1].to_document()
@@ -62,7 +66,7 @@ def manifest(store: Store, *, user: str, ua: str, number: int = 0, orphan: str =
 
 
 def difference(
-    store: Store, *, user: str, ua: str, old: int, new: int = 0, orphan: str = ""
+    store: Store, volumes: VolumeStore, *, user: str, ua: str, old: int, new: int = 0, orphan: str = ""
 ) -> dict[str, Any]:
     """What another generation, or the save of archive ``orphan``, has otherwise than one has, by layer.
 
@@ -70,11 +74,13 @@ def difference(
         NotFound: there is no such generation or save.
         InvalidName: the user or the UA can have no such name.
         UsageError: neither or both are wanted.
+        Conflict: ``orphan`` is a volume, which has no manifest.
     """
     of = {"user": check_name("user", user), "ua": check_name("UA", ua)}
     require_one(new, orphan)
     if not new and not orphan:
         raise UsageError("Compare needs two generations", hint=f"vmm image diff {user} {ua} --from 1 --to 2")
+    require_manifest(store, volumes, orphan, **of)
     with store.reading() as tx:
         before = generations.get_manifest(tx, **of, number=old)
         after = (
@@ -94,6 +100,30 @@ def require_one(number: int, orphan: str) -> None:
     """
     if number and orphan:
         raise UsageError("Give a generation or a save that was kept aside, not both", hint="vmm image --help")
+
+
+def require_manifest(store: Store, volumes: VolumeStore, orphan: str, *, user: str, ua: str) -> None:
+    """Refuse a volume that was kept aside where a manifest is needed: what it holds, only a guest could read.
+
+    Raises:
+        Conflict: ``orphan`` is one of this user and UA.
+    """
+    if not orphan or orphan not in {path.stem for path in volumes.asides()}:
+        return
+    wrote = session_of(store, orphan)
+    if wrote is None or (wrote.user, wrote.ua) != (user, ua):
+        return
+    with store.reading() as tx:
+        live = sessions.list_sessions(tx, live_only=True)
+    mine = [one for one in live if (one.user, one.ua, one.mode) == (user, ua, SessionMode.WRITER)]
+    active = [one.id for one in mine if one.state is SessionState.ACTIVE]
+    into = f"vmm image deploy {active[0]} --orphan {orphan} --yes" if active else ""
+    raise Conflict(
+        f"What was kept aside as '{orphan}' is a volume and has no manifest: only a session of user '{user}'"
+        f", UA '{ua}', can read it, and makes it a generation when it closes",
+        hint=into or f"vmm session open --user {user} --ua {ua}",
+        details={"user": user, "ua": ua, "volume": orphan},
+    )
 
 
 def session_of(store: Store, name: str) -> Session | None:

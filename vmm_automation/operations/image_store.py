@@ -22,6 +22,7 @@ from vmm_automation.operations import volume_upkeep
 from vmm_automation.operations.context import Context
 from vmm_automation.operations.entries import image_change
 from vmm_automation.operations.identity import require_operator
+from vmm_automation.operations.image_listing import require_manifest
 from vmm_automation.state import generation_marks, generations, orphans
 from vmm_automation.state.store import Tx
 from vmm_automation.trace import point
@@ -75,13 +76,15 @@ def restore(
     Raises:
         NotFound: there is no such generation.
         ArtifactInvalid: its archive is damaged or missing.
-        Conflict: a session of that user and UA is running, whose end would overwrite it.
+        Conflict: a session of that user and UA is running, whose end would overwrite it; or ``orphan`` is a
+            volume.
     """
     require_operator(context.identity, doing="restore user images")
     check_names(user=user, ua=ua)
     check_text(reason, kind="reason")
     if bool(number) == bool(orphan):
         raise UsageError("Restore needs one generation", hint=f"vmm image restore {user} {ua} --generation 1")
+    require_manifest(context.store, context.volumes, orphan, user=user, ua=ua)
     source, manifest, newest = _source(context, user=user, ua=ua, number=number, orphan=orphan)
     if newest and newest.archive == source.archive:
         return {"changed": False, "generation": newest.to_document()}

@@ -10,12 +10,12 @@ from typing import Any
 from vmm_automation.errors import ArtifactInvalid
 from vmm_automation.model.image import Generation
 from vmm_automation.model.retention import Retention
-from vmm_automation.operations import volume_upkeep
+from vmm_automation.operations import branch_upkeep, volume_upkeep
 from vmm_automation.operations.context import Context
 from vmm_automation.operations.entries import image_change
 from vmm_automation.operations.identity import require_operator
 from vmm_automation.operations.image_store import check_names, drop_archives, prove
-from vmm_automation.state import generation_marks, generations
+from vmm_automation.state import generation_marks, generations, orphans
 from vmm_automation.trace import point
 
 #: an archive that no generation names may be of a capture that is about to name it
@@ -25,10 +25,11 @@ RECENT = timedelta(hours=1)
 def prune(
     context: Context, *, retention: Retention, user: str = "", ua: str = "", check: bool = False
 ) -> dict[str, Any]:
-    """Delete the generations that a retention does not keep; of one user, one UA, or all.
+    """Delete the generations, and saves of branches, that a retention does not keep; of one user, UA, or all.
 
     Kept besides: the newest, what is pinned, and the newest that is good, which is read whole before
-    anything older is deleted. Of a user without any good generation nothing is deleted.
+    anything older is deleted. Of a user without any good generation nothing is deleted. The same holds for
+    the saves of each branch; other saves that were kept aside are left alone.
 
     Raises:
         UsageError: the retention says nothing.
@@ -40,6 +41,7 @@ def prune(
     now = context.clock.now()
     with context.store.reading() as tx:
         found = generations.list_generations(tx, user=user or None, ua=ua or None)
+        saves = orphans.list_branches(tx, user=user or None, ua=ua or None)
     results = []
     for _of, group in groupby(found, key=lambda generation: (generation.user, generation.ua)):
         mine = list(group)
@@ -47,10 +49,18 @@ def prune(
         if len(kept) < len(mine):
             kept = _with_last_good(context, mine, kept)
         results.append(_thin_out(context, mine, kept=kept, check=check))
-    gone = tuple(sorted(name for result in results for name in result.pop("archives")))
+    branches = branch_upkeep.prune(
+        context, saves, retention=retention, keep_good=_with_last_good, now=now, check=check
+    )
+    every = [*results, *branches]
+    gone = tuple(sorted(name for result in every for name in result.pop("archives")))
     if not check:
         drop_archives(context, gone)
-    return {"changed": any(result["pruned"] for result in results), "images": results}
+    return {
+        "changed": any(result["pruned"] for result in every),
+        "images": results,
+        "branches": branches,
+    }
 
 
 def repair(

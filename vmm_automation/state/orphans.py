@@ -52,6 +52,20 @@ def list_orphans(tx: Snapshot, *, user: str | None = None, ua: str | None = None
     return [_orphan(row) for row in rows]
 
 
+def list_branches(tx: Snapshot, *, user: str | None = None, ua: str | None = None) -> list[Generation]:
+    """What is kept aside of branches, by user, UA and session, oldest first; of one user, one UA, or all."""
+    columns = ", ".join(f"saves.{column.strip()}" for column in COLUMNS.split(","))
+    rows = tx.all(
+        f"SELECT {columns}, saves.reason FROM orphaned_generations AS saves"  # noqa: S608 - constants
+        " JOIN sessions ON sessions.id = saves.session AND sessions.mode = 'branch'"
+        " WHERE saves.user_name = COALESCE(:user, saves.user_name) AND saves.ua = COALESCE(:ua, saves.ua)"
+        " ORDER BY saves.user_name, saves.ua, saves.session, saves.captured_at, saves.archive",
+        user=user,
+        ua=ua,
+    )
+    return [_orphan(row) for row in rows]
+
+
 def get(tx: Snapshot, *, user: str, ua: str, archive: str) -> tuple[Generation, Manifest]:
     """One of them, with its manifest.
 

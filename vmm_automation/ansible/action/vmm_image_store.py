@@ -66,12 +66,14 @@ def _imported(context: Context, given: Given, check: bool) -> Given:
 
 
 def _shown(context: Context, given: Given, _check: bool, of: dict[str, str]) -> Given:
-    return image_listing.manifest(context.store, **of, number=_number(given), **_texts(given, "orphan"))
+    wanted: Given = {**of, "number": _number(given), **_texts(given, "orphan")}
+    return image_listing.manifest(context.store, context.volumes, **wanted)
 
 
 def _compared(context: Context, given: Given, _check: bool, of: dict[str, str]) -> Given:
     old, new = _number(given, "from"), _number(given, "to")
-    return image_listing.difference(context.store, **of, old=old, new=new, **_texts(given, "orphan"))
+    wanted: Given = {**of, "old": old, "new": new, **_texts(given, "orphan")}
+    return image_listing.difference(context.store, context.volumes, **wanted)
 
 
 def _restored(context: Context, given: Given, check: bool, of: dict[str, str]) -> Given:
