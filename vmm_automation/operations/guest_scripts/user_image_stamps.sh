@@ -42,7 +42,7 @@ members() {
 # The stamps of all members. Names are lines: one with a line break is not found, which fails this, or is no path of the
 # manifest. A program that writes through memory changes no time while its page is dirty: after the sync it does.
 scan() {
-    [ -n "$tag$base" ] || return 1
+    [ -n "$tag" ] || { [ -n "$base" ] && [ -e "$stamps$base" ]; } || return 1
     case $(stat -f -c %T .) in ext2/ext3 | xfs | btrfs) ;; *) return 1 ;; esac
     sync -f . || return 1
     date +%s.%N >"$work.began"
