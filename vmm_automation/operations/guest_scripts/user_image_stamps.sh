@@ -76,10 +76,11 @@ tell_changes() {
 keep_stamps() {
     [ -n "$tag" ] || return 0
     for file in "$stamps"*; do
-        [ "$file" = "$stamps$base" ] || rm -f "$file"
+        [ "$file" = "$stamps$base" ] || [ ! -e "$file" ] || rm -f "$file"
     done
     [ -e "$work.now" ] || return 0
+    read -r began <"$work.began"
     # shellcheck disable=SC2016 # awk's
-    awk -v began="$(cat "$work.began")" -v tick="$tick_s" '$5 >= began - tick { sub(/^[^ ]*/, "?") } { print }' \
+    awk -v began="$began" -v tick="$tick_s" '$5 >= began - tick { sub(/^[^ ]*/, "?") } { print }' \
         "$work.now" | sort >"$work.stamps" && mv "$work.stamps" "$stamps$tag"
 }
