@@ -20,6 +20,7 @@ from vmm_automation.state.sqlite import SqliteStore
 from vmm_automation.state.store import Store
 
 NAME = "made"
+_PYTHON_PATH = os.pathsep.join(filter(None, [str(content_directory()), os.environ.get("PYTHONPATH")]))
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class MadeSite:
             capture_output=True,
             check=False,
             cwd=self.home.parent,
-            env={**(environment or self.environment), "PYTHONPATH": str(content_directory())},
+            env={**(environment or self.environment), "PYTHONPATH": _PYTHON_PATH},
             timeout=120,
         )
         return subprocess.CompletedProcess(
