@@ -25,7 +25,7 @@ hypothesis.settings.load_profile("tests")
 for _name in ("VMM_STATE_URL", "VMM_STATE_URL_FILE"):
     os.environ.pop(_name, None)
 
-# Programs start as installed ones do, with their byte-code, and borg without a test of itself: they start often.
+# Programs start as installed ones do, with their byte-code; borg starts often, and without its self-test.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 os.environ["BORG_SELFTEST"] = "disabled"

@@ -121,4 +121,3 @@ def main(home: str, url: str, act: str) -> Any:
         return state_transfer.migrate(Places(state.home), place)
     world = World(state)
     return ACTS[act](world.context(), world.files)
-

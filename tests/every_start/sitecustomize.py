@@ -1,6 +1,6 @@
 """Read by each Python that a test starts. For borg, pytest counts as not installed.
 
-It looks for it at each start, to test itself, and would load all of it: a third of the time of a short command.
+It looks for it at each start, for its self-test, and would load all of it: a third of a short command's time.
 """
 
 import sys
