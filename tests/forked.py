@@ -18,7 +18,6 @@ from pathlib import Path
 
 #: a task's own module, too: a forked child would import what is lacking, each anew
 _IMPORTED = (
-    "tests.imported",
     "tests.contention.test_claims",
     "tests.contention.test_queue",
     "tests.contention.test_right_history",
@@ -27,6 +26,7 @@ _IMPORTED = (
     "tests.crash.acts",
     "tests.crash.image_acts",
     "tests.crash.pool_acts",
+    "tests.imported",
 )
 _DEADLINE_S = 120
 
