@@ -26,7 +26,8 @@
     |   +-- WaitedInVain         12   a request waited for a VM until its deadline
     +-- Partial                  13   some VMs succeeded and some did not
     +-- Canceled                 14   a signal ended the run; the work was stopped and cleaned
-        +-- RequestCanceled      14   somebody took a waiting request out of the queue
+    |   +-- RequestCanceled      14   somebody took a waiting request out of the queue
+    +-- ImageTooLarge            15   a user's data are more than their UA's definition allows
 
 The codes are part of the public interface: they never change meaning (``docs/exit-codes.md``).
 """
@@ -189,6 +190,12 @@ class Canceled(VmmError):
 
 class RequestCanceled(Canceled):
     """Somebody took a waiting request out of the queue, or its process was not seen for too long."""
+
+
+class ImageTooLarge(VmmError):
+    """A user's data are more than their UA's definition allows; ``details['cap']`` has both figures."""
+
+    exit_code = 15
 
 
 def error_from_document(document: dict[str, Any]) -> VmmError:

@@ -57,7 +57,7 @@ def capture(guest: TalkingGuest) -> None:
 
 
 def preview(guest: TalkingGuest) -> None:
-    names(guest, guest.said, doing="look through the user's home")
+    names(guest, guest.said.stdout, doing="look through the user's home")
 
 
 _READERS = {
@@ -110,7 +110,7 @@ def test_list_of_uas_that_cannot_be_read_fails(said: str) -> None:
 def test_names_may_hold_any_byte() -> None:
     """What is no UTF-8 survives."""
     guest = TalkingGuest(base64.b64encode(b"f a\xff\nb\0d c\0").decode())
-    assert names(guest, guest.said, doing="look") == ["f a\udcff\nb", "d c"]
+    assert names(guest, guest.said.stdout, doing="look") == ["f a\udcff\nb", "d c"]
 
 
 def test_failure_of_tar_names_the_path() -> None:

@@ -123,11 +123,15 @@ def preview(door: Door, session: str) -> Reply:
 
     Example: vmm image preview s-1a2b3c4d
     """
+    from vmm_automation.images.cap import sizes
+
     result = door.playbook("image_preview", {"user_image_session": session}).result
     rows = [(one["layer"], one["change"], one["path"], one["why"]) for one in result["changes"]]
     rows += [("-", "left out", one["path"], one["why"]) for one in result["left_out"]]
     listing = table(("LAYER", "CHANGE", "PATH", "WHY"), rows, empty="Nothing has changed.")
-    return Reply(result, f"A capture would fail: {result['refused']}" if result["refused"] else listing)
+    if result["refused"]:
+        return Reply(result, f"A capture would fail: {result['refused']}")
+    return Reply(result, f"{listing}\nWithin the cap: {sizes(result['cap'])}")
 
 
 @operation(command, "deploy", changes=True, by_operator=True)

@@ -71,7 +71,7 @@ class ArchivePolicy:
     @property
     def tar_bytes(self) -> int:
         """How large a whole tar may be."""
-        return self.max_bytes + self.max_members * _OVERHEAD_BYTES
+        return self.max_bytes + self.max_members * _OVERHEAD_BYTES + tarfile.RECORDSIZE
 
 
 class _BoundedFile(io.BufferedReader):

@@ -104,7 +104,8 @@ class UserData:
     """Paths below the session account's home, by layer, and patterns that are left out.
 
     ``tier`` is how sessions get them, None for as the site says; ``volume_mib`` how large a volume may grow;
-    ``second_session`` what another session of the same user is, None for as the site says.
+    ``second_session`` what another session of the same user is, None for as the site says. An image has at
+    most ``max_mib`` of content, holes counted, in ``max_paths`` files, directories and links.
     """
 
     settings: tuple[str, ...] = ()
@@ -113,6 +114,13 @@ class UserData:
     tier: Tier | None = None
     volume_mib: int = 10240
     second_session: SecondSession | None = None
+    max_mib: int = 4096
+    max_paths: int = 100_000
+
+    @property
+    def max_bytes(self) -> int:
+        """``max_mib`` in bytes."""
+        return self.max_mib << 20
 
 
 @dataclass(frozen=True)

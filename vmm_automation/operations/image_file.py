@@ -6,11 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from vmm_automation.errors import ArtifactInvalid
+from vmm_automation.errors import ArtifactInvalid, NotFound
 from vmm_automation.images import bundle
 from vmm_automation.images.age import is_encrypted
 from vmm_automation.images.archive import shown
 from vmm_automation.images.borg import archive_name
+from vmm_automation.images.cap import measured, require_within
 from vmm_automation.images.manifest import to_generation
 from vmm_automation.model.image import Generation, Manifest
 from vmm_automation.operations.context import Context
@@ -123,6 +124,7 @@ def import_(
     Raises:
         NotFound: there is no such file.
         ArtifactInvalid: it is no such file, was cut or altered, or is signed with another key.
+        ImageTooLarge: it is beyond what the UA's definition allows, where the site has one.
         Conflict: a session of that user and UA is running, whose end would overwrite it.
         NotPermitted: the site lists its operators, and this is none of them.
     """
@@ -134,10 +136,20 @@ def import_(
         generation, manifest, newest = _next(context, manifest)
         if newest and newest.root_digest == manifest.root_digest:
             return {"changed": False, "generation": newest.to_document()}
+        _require_within_cap(context, manifest)
         if not check:
             context.images.write(generation.archive, tar=tar, manifest=manifest)
             point("image.import.stored")
         return {"changed": True, "generation": _record(context, generation, manifest, check=check)}
+
+
+def _require_within_cap(context: Context, manifest: Manifest) -> None:
+    try:
+        definition = context.site.ua(manifest.ua)
+    except NotFound:  # it may come to the site later
+        return
+    doing = f"import the image of user '{manifest.user}', UA '{manifest.ua}'"
+    require_within(measured(manifest.files), definition, doing=doing)
 
 
 def _next(context: Context, manifest: Manifest) -> tuple[Generation, Manifest, Generation | None]:

@@ -12,8 +12,9 @@ from fnmatch import fnmatchcase
 from typing import Any, Final
 
 from vmm_automation.adapters.private_directory import private_directory
-from vmm_automation.errors import ArtifactInvalid, Conflict
+from vmm_automation.errors import ArtifactInvalid, Conflict, ImageTooLarge
 from vmm_automation.images.archive import shown
+from vmm_automation.images.cap import measured, verdict
 from vmm_automation.images.comparison import compare
 from vmm_automation.images.layers import ancestors, declared, layer_of, outermost
 from vmm_automation.model.image import FileEntry, Manifest
@@ -35,7 +36,8 @@ _DATALESS: Final = ("s", "p")
 def preview(context: Context, guest: Guest, session_id: str) -> dict[str, Any]:
     """The difference that a capture would make to the generation before, and what it would not take.
 
-    ``refused`` says why a capture would fail as a whole; there are no ``changes`` then.
+    ``refused`` says why a capture would fail as a whole; there are no ``changes`` then. ``cap`` has what it
+    would hold beside what the UA allows, None where that is not known.
 
     Raises:
         Conflict: the session is not active, not on this VM, or read-only.
@@ -54,18 +56,20 @@ def preview(context: Context, guest: Guest, session_id: str) -> dict[str, Any]:
         before = base_generation(tx, session)
     base = base_of(context, before, session=session) if before else None
     old = base.manifest.files if base else ()
-    refused, after, without = "", None, []
+    refused, after, without, cap = "", None, [], None
     with user_volume.undisturbed(context, guest, session_id):
         try:
             after = _captured(context, guest, session, definition, base=base)
+            cap = verdict(measured(after.files), definition)
             without = _left_out(guest, definition, {entry.path for entry in after.files})
-        except ArtifactInvalid as hostile:
-            refused = hostile.message
+        except (ArtifactInvalid, ImageTooLarge) as wrong:
+            refused, cap = wrong.message, wrong.details.get("cap")
     return {
         "changed": False,
         "session": session_id,
         "parent": parent_of(session, before),
         "refused": refused,
+        "cap": cap,
         "changes": _changes(definition, old, after.files) if after else [],
         "left_out": without,
     }
@@ -123,7 +127,7 @@ def _left_out(guest: Guest, definition: UaDefinition, taken: set[str]) -> list[d
     beside = sorted({".", *(above for path in layers for above in ancestors(path))})
     script = preview_script(SessionAccount(), paths=outermost(layers), beside=beside)
     doing = "look through the user's home"
-    told = names(guest, succeeded(guest, guest.run(script), doing=doing), doing=doing)
+    told = names(guest, succeeded(guest, guest.run(script), doing=doing).stdout, doing=doing)
     pairs = [item.partition(" ") for item in told]
     return left_out(definition, ((path.removeprefix("./"), kind) for kind, _, path in pairs), taken=taken)
 

@@ -87,14 +87,14 @@ def number(guest: Guest, result: GuestResult, *, doing: str) -> int:
     return int(text)
 
 
-def names(guest: Guest, result: GuestResult, *, doing: str) -> list[str]:
+def names(guest: Guest, text: str, *, doing: str) -> list[str]:
     """Names, each ended by a zero byte, as base64 brought them; they may hold any other byte.
 
     Raises:
         TaskFailed: it is no base64.
     """
     try:
-        raw = base64.b64decode(result.stdout.strip(), validate=True)
+        raw = base64.b64decode(text.strip(), validate=True)
     except ValueError:
         fail(guest, doing=doing, reason="its answer is not in base64")
     return [os.fsdecode(name) for name in raw.split(b"\0") if name]

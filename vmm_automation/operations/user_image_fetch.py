@@ -10,9 +10,10 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
+import re
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -20,21 +21,24 @@ from typing import Final
 from vmm_automation.errors import ArtifactInvalid, GuestUnreachable
 from vmm_automation.images import splice
 from vmm_automation.images.archive import ArchivePolicy, read_archive
+from vmm_automation.images.cap import LARGEST, Measured, measured, require_within
 from vmm_automation.images.layers import declared, layer_of
 from vmm_automation.images.manifest import first_difference
 from vmm_automation.model.image import FileEntry, Manifest
 from vmm_automation.model.ua import UaDefinition
-from vmm_automation.operations.user_image_answers import answers, fail, succeeded
+from vmm_automation.operations.user_image_answers import answers, fail, names, succeeded
 from vmm_automation.operations.user_image_scripts import SessionAccount, capture_script
-from vmm_automation.ports import Guest
+from vmm_automation.ports import Guest, GuestResult
 from vmm_automation.trace import point
 
 #: every so many generations all of the data is fetched, whatever the guest says
 WHOLE_EVERY: Final = 16
 #: below that, reading the archive before costs more than it saves
 WORTH_BYTES: Final = 4 << 20
-#: what the guest says of a tar
+#: what the guest says of a tar; and its status, and words, where it made none that would be too large
 _CAPTURED: Final = {"consistency": "stopped|frozen|live", "size": "[0-9]{1,18}", "sha256": "[0-9a-f]{64}"}
+_BEYOND: Final = 8
+_MEASURED: Final = {"bytes": "[0-9]{1,18}", "paths": "[0-9]{1,18}", "largest": ".*"}
 
 
 @dataclass(frozen=True)
@@ -59,12 +63,13 @@ class Base:
 
 @dataclass(frozen=True)
 class Source:
-    """Whose data is fetched from where, and what of it is let in."""
+    """Whose data is fetched from where, what of it is let in, and whether the guest is cleaned next."""
 
     guest: Guest
     ua: UaDefinition
     account: SessionAccount
     policy: ArchivePolicy
+    last: bool = False
 
     def entries(self, tar: Path) -> tuple[FileEntry, ...]:
         """What a tar holds, all of it read."""
@@ -74,6 +79,26 @@ class Source:
     def layer(self) -> Callable[[str], str]:
         """Tells the layer of a path."""
         return partial(layer_of, declared(self.ua.user_data))
+
+    @property
+    def doing(self) -> str:
+        """What failed, where it does."""
+        return f"capture the user data of UA '{self.ua.id}'"
+
+    @property
+    def tar_bytes(self) -> int:
+        """How large a tar may be that is within the cap."""
+        data, policy = self.ua.user_data, self.policy
+        size, paths = min(data.max_bytes, policy.max_bytes), min(data.max_paths, policy.max_members)
+        return replace(policy, max_bytes=size, max_members=paths).tar_bytes
+
+    def admit(self, found: Measured) -> None:
+        """Refuse what is beyond the UA's cap.
+
+        Raises:
+            ImageTooLarge: it is.
+        """
+        require_within(found, self.ua, doing=f"{self.doing} on VM '{self.guest.name}'")
 
 
 @dataclass(frozen=True)
@@ -87,16 +112,19 @@ class Fetched:
 
 
 def fetch(source: Source, *, into: Path, tag: str, base: Base | None = None) -> Fetched:
-    """Bring the data to the controller. Nothing stays in the guest but the stamps of archive ``tag``.
+    """Bring the data to the controller. Nothing stays in the guest but the stamps of archive ``tag``, and the
+    tar where the guest is cleaned next.
 
     Raises:
         TaskFailed: tar failed in the guest, or its tar changed on the way.
         ArtifactInvalid: the tar holds what an image may not hold.
+        ImageTooLarge: the data are beyond the UA's cap; nothing was moved, unless they grew meanwhile.
     """
     told = _fetch_tar(source, into=into, tag=tag, base=base.archive if base else "")
     consistency = told["consistency"]
     files = source.entries(into)
     if base is None or "kept" not in told:
+        source.admit(measured(files))
         return Fetched(consistency, files, whole=True, complete=lambda: True)
     kept = _kept(base.manifest, told, changed={entry.path for entry in files})
     if kept is None:
@@ -104,6 +132,7 @@ def fetch(source: Source, *, into: Path, tag: str, base: Base | None = None) -> 
         return fetch(source, into=into, tag=tag)
     kept = splice.relayered(kept, {entry.path: source.layer(entry.path) for entry in kept})
     merged = tuple(sorted((*kept, *files), key=lambda entry: entry.path))
+    source.admit(measured(merged))
     complete = partial(_complete, source, base, into=into, kept=kept, merged=merged)
     return Fetched(consistency, merged, whole=False, complete=complete)
 
@@ -138,11 +167,13 @@ def _complete(
 
 def _fetch_tar(source: Source, *, into: Path, tag: str, base: str) -> dict[str, str]:
     """One script and one transfer; what the script told."""
-    guest, ua, limit = source.guest, source.ua, source.policy.tar_bytes
+    guest, ua, doing, limit = source.guest, source.ua, source.doing, source.tar_bytes
     operation = secrets.token_hex(8)
     script = capture_script(source.account, operation=operation, ua=ua, tag=tag, base=base)
-    doing = f"capture the user data of UA '{ua.id}'"
-    done = succeeded(guest, guest.run(script), doing=doing, home=source.account.home)
+    done = guest.run(script)
+    if done.status == _BEYOND:
+        source.admit(_measured(guest, done, doing=doing))
+    succeeded(guest, done, doing=doing, home=source.account.home)
     made = answers(guest, done, doing=doing, forms=_CAPTURED)
     remote = source.account.archive(operation)
     try:
@@ -156,13 +187,22 @@ def _fetch_tar(source: Source, *, into: Path, tag: str, base: str) -> dict[str, 
             )
         guest.fetch(remote, into, limit=size)
     finally:
-        _forget(guest, remote)
+        if not source.last:
+            _forget(guest, remote)
     with into.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     if digest != made["sha256"]:
         fail(guest, doing=doing, reason="the tar changed on its way to the controller")
     point("image.capture.fetched")
     return made
+
+
+def _measured(guest: Guest, done: GuestResult, *, doing: str) -> Measured:
+    """What a guest says of data that it did not archive."""
+    told = answers(guest, done, doing=doing, forms=_MEASURED)
+    listed = [name.partition(" ") for name in names(guest, told.get("largest", ""), doing=doing)]
+    largest = tuple((path, int(size)) for size, _, path in listed if re.fullmatch("[0-9]{1,18}", size))
+    return Measured(int(told["bytes"]), int(told["paths"]), largest[:LARGEST])
 
 
 def _forget(guest: Guest, remote: str) -> None:

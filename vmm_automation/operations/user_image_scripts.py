@@ -20,6 +20,7 @@ from types import MappingProxyType
 from vmm_automation.adapters.domain_xml import USER_DISK_SERIAL
 from vmm_automation.adapters.ua_unit import fill_placeholders
 from vmm_automation.images.archive import DIRECTORY, FILE
+from vmm_automation.images.cap import LARGEST
 from vmm_automation.images.layers import ancestors, declared, exclude_patterns, outermost
 from vmm_automation.model.image import FileEntry
 from vmm_automation.model.ua import Converter, Hook, UaDefinition
@@ -73,6 +74,9 @@ def capture_script(
 ) -> str:
     """Archive the paths that exist; prints ``consistency``, ``size`` and ``sha256``, a line each.
 
+    Exits 8, before anything is archived, where it is beyond the UA's cap; then prints ``bytes``, ``paths``
+    and ``largest``, the largest paths, each NUL-ended, in base64.
+
     With ``count_only`` nothing is written, and how many members the tar would have is printed. ``tag`` is
     the archive that it is for, ``base`` the one before. Where the guest knows what has changed since that,
     only this is archived, and two more lines are printed: ``kept``, a digest of the stamps of what is as it
@@ -86,6 +90,9 @@ def capture_script(
         "target": target,
         "freeze_s": str(hooks.freeze_s),
         "freezing": "hook" if hooks.freeze else "signal" if hooks.freeze_s else "none",
+        "max_bytes": str(ua.user_data.max_bytes),
+        "max_paths": str(ua.user_data.max_paths),
+        "largest": str(LARGEST),
         "tag": tag,
         "base": base,
     }

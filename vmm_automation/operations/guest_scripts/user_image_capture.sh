@@ -2,7 +2,8 @@
 # Where the guest knows what has changed since an earlier archive, only that is in the tar; see user_image_stamps.sh.
 # Set by the caller besides: excludes (patterns, one a line), target (the tar, or /dev/null to only count), freeze_s,
 # functions 'freeze_hook' and 'thaw_hook', freezing ('none', 'signal' or 'hook'), tag (the name that the archive will
-# have, empty for none), and base (that of the archive before it, empty for all of the content).
+# have, empty for none), base (that of the archive before it, empty for all of the content), max_bytes and max_paths (the
+# cap), and largest (how many paths are told where it is exceeded).
 frozen='' alarm='' partial=''
 trap 'status=$?; (thaw) || true; rm -f "$work".*; [ "$status" = 0 ] || rm -f "$target"' EXIT
 trap 'exit 129' HUP INT TERM
@@ -20,6 +21,27 @@ take() {
     else
         members "$content" "$@"
     fi
+}
+
+# Ends with status 8 where the content is beyond the cap: nothing is archived then, and the largest paths are told. Where
+# there are no stamps of all members it is measured anew; a name with a line break is not found then, and the controller,
+# which counts again, has the last word.
+require_within() {
+    found=$work.now
+    if [ ! -e "$found" ]; then
+        found=$work.measured
+        members '--verbose --quoting-style=literal --file=/dev/null' "$@" 2>/dev/null | tr '\n' '\0' |
+            as_account xargs -0 -r stat --printf='? ? %s ? ? %f %n\n' -- >"$found" 2>/dev/null || true
+    fi
+    cap=$(awk -v bytes="$max_bytes" -v paths="$max_paths" '
+        substr($6, 1, 1) == "8" { sum += $3 }
+        END { printf "%s bytes %.0f\npaths %.0f\n", (sum > bytes || NR > paths) ? "beyond" : "within", sum, NR }' "$found")
+    case $cap in within*) return 0 ;; esac
+    # shellcheck disable=SC2016 # awk's
+    printf '%s\nlargest %s\n' "${cap#* }" "$(awk 'substr($6, 1, 1) == "8" {
+        print $3, substr($0, length($1 $2 $3 $4 $5 $6) + 7)
+    }' "$found" | sort -rn | head -n "$largest" | tr '\n' '\0' | base64 -w0)"
+    exit 8
 }
 
 # One call of the account itself reaches all of its processes at once, as many as there are.
@@ -81,6 +103,7 @@ if [ -n "$(processes)" ]; then
     [ "$frozen" != signal ] || [ -n "$(moving)" ] || consistency=frozen
 fi
 if scan "$@" && compare; then partial=yes; fi
+require_within "$@"
 # Status 1 is tar's word for "a file changed while I read it"; a second look settles what was a passing write.
 status=0
 take "$@" >"$target" || status=$?

@@ -34,19 +34,20 @@ open_parents() {
             echo "'$above' is a symbolic link" >&2
             exit 4
         fi
-        [ -d "$above" ] || { mkdir -m 0700 "$above" && chown "$uid:$gid" "$above"; }
+        [ -d "$above" ] || install -d -m 0700 -o "$uid" -g "$gid" "$above"
     done
 }
 
-rm -rf "$stages"*
+for file in "$stages"*; do
+    [ ! -e "$file" ] || rm -rf "$file"
+done
 for file in "$spool"/.vmm-user-image.*; do
     [ "$file" = "$archive" ] || rm -f "$file"
 done
 trap 'cleanup "$?"' EXIT
 [ "$(sha256sum <"$archive")" = "$archive_digest  -" ] || { echo "the archive changed on its way" >&2; exit 4; }
 mkdir -m 0711 "$stage"
-mkdir -m 0700 "$stage/new" "$stage/old"
-chown "$uid:$gid" "$stage/new"
+install -d -m 0700 -o "$uid" -g "$gid" "$stage/new"
 cd "$stage/new"
 # Without --same-permissions and with this umask tar sets the nine permission bits exactly, and no other.
 (umask 0 && as_account tar --extract --no-same-permissions --xattrs --xattrs-include='user.*' --file=- <"$archive")
@@ -63,6 +64,7 @@ for path in "$@"; do
     number=$((number + 1))
     if exists "$home/$path"; then
         echo "$number present $path" >>"$stage/begun"
+        [ -d "$stage/old" ] || mkdir "$stage/old"
         mv -T "$home/$path" "$stage/old/$number"
     else
         echo "$number absent $path" >>"$stage/begun"

@@ -42,7 +42,7 @@ members() {
 # The stamps of all members. Names are lines: one with a line break is not found, which fails this, or is no path of the
 # manifest. A program that writes through memory changes no time while its page is dirty: after the sync it does.
 scan() {
-    [ -n "$tag$base" ] || return 1
+    [ -n "$tag" ] || { [ -n "$base" ] && [ -e "$stamps$base" ]; } || return 1
     case $(stat -f -c %T .) in ext2/ext3 | xfs | btrfs) ;; *) return 1 ;; esac
     sync -f . || return 1
     date +%s.%N >"$work.began"
@@ -76,10 +76,11 @@ tell_changes() {
 keep_stamps() {
     [ -n "$tag" ] || return 0
     for file in "$stamps"*; do
-        [ "$file" = "$stamps$base" ] || rm -f "$file"
+        [ "$file" = "$stamps$base" ] || [ ! -e "$file" ] || rm -f "$file"
     done
     [ -e "$work.now" ] || return 0
+    read -r began <"$work.began"
     # shellcheck disable=SC2016 # awk's
-    awk -v began="$(cat "$work.began")" -v tick="$tick_s" '$5 >= began - tick { sub(/^[^ ]*/, "?") } { print }' \
+    awk -v began="$began" -v tick="$tick_s" '$5 >= began - tick { sub(/^[^ ]*/, "?") } { print }' \
         "$work.now" | sort >"$work.stamps" && mv "$work.stamps" "$stamps$tag"
 }
