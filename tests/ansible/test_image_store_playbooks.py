@@ -14,7 +14,7 @@ from vmm_automation.state import generations, orphans
 
 from ..fake_clock import FakeClock
 from ..made_site import MadeSite
-from ..programs.stored_images import make_tar, manifest_of
+from ..programs.stored_images import ensure_store, make_tar, manifest_of
 from .by_hand import run_by_hand
 from .test_playbooks import play as told_by
 
@@ -22,6 +22,7 @@ WHOSE = {"image_store_user": "ann", "image_store_ua": "radicale"}
 
 
 def stored(site: MadeSite, place: Path, *, count: int) -> None:
+    ensure_store(site.home / "user_images")
     images = BorgStore(site.home / "user_images" / "repository", key_file=site.home / "user_images" / "key")
     for number in range(1, count + 1):
         tar = make_tar(place / f"{number}.tar", {"s/a": b"%d" % number})
