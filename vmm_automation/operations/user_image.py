@@ -7,7 +7,6 @@ is in the image store. An archive that no row names is left by a kill in between
 
 from __future__ import annotations
 
-import hashlib
 import re
 import secrets
 import tempfile
@@ -170,13 +169,10 @@ def deploy(
     """
     verify(tar, manifest, policy=policy or ArchivePolicy(home=account.home))
     operation = secrets.token_hex(8)
-    with tar.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
     script = deploy_script(
         account,
         operation=operation,
         paths=_switched(ua, manifest),
-        archive_digest=digest,
         entries=manifest.files,
         ua=ua,
         converters=converters,
