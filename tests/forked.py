@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -48,13 +49,15 @@ def run_forked(
         parent.start()
         parent.join(_DEADLINE_S)
         if parent.exitcode is None:
-            parent.kill()
+            assert parent.pid
+            os.killpg(parent.pid, signal.SIGKILL)
             raise subprocess.TimeoutExpired(words, _DEADLINE_S)
         stdout, stderr = ((place / name).read_bytes() for name in ("stdout", "stderr"))
     return subprocess.CompletedProcess(words, parent.exitcode, stdout, stderr)
 
 
 def _fork(program: Program, words: list[str], environment: dict[str, str], cwd: Path, place: Path) -> None:
+    os.setsid()  # all that it starts can be ended with it
     child = os.fork()
     if not child:
         _become(words, environment, cwd, place)

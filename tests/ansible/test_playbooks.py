@@ -71,6 +71,30 @@ def test_every_playbook_is_read_by_ansible(site: MadeSite) -> None:
 
 
 @pytest.mark.usefixtures("session")
+def test_program_that_starts_anew_does_what_a_forked_one_does(site: MadeSite) -> None:
+    """Started at the top of the project it finds roles and plugins by ansible.cfg alone."""
+    words: list[str | Path] = [
+        ANSIBLE_PLAYBOOK,
+        "--inventory",
+        site.inventory,
+        TOP / "playbooks" / "watcher_assign.yml",
+    ]
+    given = json.dumps({**WATCHER, "watcher_privileges": ["view"]})
+    done = subprocess.run(
+        [*words, "--extra-vars", given],
+        capture_output=True,
+        check=False,
+        cwd=TOP,
+        env={**site.environment, "ANSIBLE_NOCOLOR": "1"},
+        text=True,
+    )
+    assert (done.returncode, Outcome(0, done.stdout).changed) == (0, 1), done.stdout
+    again = play(site, "watcher_assign", **WATCHER, watcher_privileges=["view"])
+    assert (again.status, again.changed) == (0, 0)
+    assert Outcome(0, done.stdout).stats["grant"] == again.stats["grant"]
+
+
+@pytest.mark.usefixtures("session")
 def test_argument_out_of_its_choices_is_refused_before_anything_runs(site: MadeSite) -> None:
     """The role's specs stop the play at its first step, naming the variable and the choices."""
     before = site.dump()
