@@ -1,9 +1,7 @@
-"""What a process is made to do, and to be killed at: ``python -m tests.crash.acts HOME URL ACT``."""
+"""What a process is made to do, and to be killed at."""
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -123,7 +121,3 @@ def main(home: str, url: str, act: str) -> Any:
         return state_transfer.migrate(Places(state.home), place)
     world = World(state)
     return ACTS[act](world.context(), world.files)
-
-
-if __name__ == "__main__":
-    sys.stdout.write(json.dumps(main(*sys.argv[1:]), default=str))
