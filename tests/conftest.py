@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
@@ -23,6 +24,14 @@ hypothesis.settings.load_profile("tests")
 # Tests have states of their own, never somebody's real one.
 for _name in ("VMM_STATE_URL", "VMM_STATE_URL_FILE"):
     os.environ.pop(_name, None)
+
+# Programs start as installed ones do, with their byte-code; borg starts often, and without its self-test.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+os.environ["BORG_SELFTEST"] = "disabled"
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    filter(None, [str(Path(__file__).with_name("every_start")), os.environ.get("PYTHONPATH")])
+)
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,12 +13,21 @@ from pathlib import Path
 from typing import Any
 
 from vmm_automation.adapters.domain_xml import NAMESPACE, VmRecord, record_xml
-from vmm_automation.content import content_directory, default_site
+from vmm_automation.content import default_site
 from vmm_automation.state import sessions, vms
 from vmm_automation.state.sqlite import SqliteStore
 from vmm_automation.state.store import Store
 
+from .forked import run_forked
+
 NAME = "made"
+
+
+def _vmm(_words: list[str]) -> None:
+    """The program, as its start script calls it."""
+    from vmm_automation.__main__ import main
+
+    main()
 
 
 @dataclass(frozen=True)
@@ -44,14 +52,13 @@ class MadeSite:
         self, *words: str, stdin: bytes = b"", environment: Mapping[str, str] | None = None
     ) -> subprocess.CompletedProcess[str]:
         """Run the command line as a pipeline does: no terminal anywhere."""
-        done = subprocess.run(
-            [sys.executable, "-m", "vmm_automation", *words],
-            input=stdin,
-            capture_output=True,
-            check=False,
+        done = run_forked(
+            _vmm,
+            "vmm",
+            *words,
+            environment=environment or self.environment,
             cwd=self.home.parent,
-            env={**(environment or self.environment), "PYTHONPATH": str(content_directory())},
-            timeout=120,
+            stdin=stdin,
         )
         return subprocess.CompletedProcess(
             done.args, done.returncode, done.stdout.decode(), done.stderr.decode()

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from vmm_automation.content import content_directory, playbooks
 from vmm_automation.images.borg import BorgStore, archive_name
 from vmm_automation.images.manifest import to_generation
 from vmm_automation.images.volume import DEPTH, VolumeStore
@@ -18,13 +14,15 @@ from vmm_automation.state import generations, orphans
 
 from ..fake_clock import FakeClock
 from ..made_site import MadeSite
-from ..programs.stored_images import make_tar, manifest_of
+from ..programs.stored_images import ensure_store, make_tar, manifest_of
+from .by_hand import run_by_hand
 from .test_playbooks import play as told_by
 
 WHOSE = {"image_store_user": "ann", "image_store_ua": "radicale"}
 
 
 def stored(site: MadeSite, place: Path, *, count: int) -> None:
+    ensure_store(site.home / "user_images")
     images = BorgStore(site.home / "user_images" / "repository", key_file=site.home / "user_images" / "key")
     for number in range(1, count + 1):
         tar = make_tar(place / f"{number}.tar", {"s/a": b"%d" % number})
@@ -37,19 +35,7 @@ def stored(site: MadeSite, place: Path, *, count: int) -> None:
 
 def play(site: MadeSite, name: str, *words: str, **variables: Any) -> tuple[int, str]:
     """Run a playbook of the project by ansible-playbook; its status and output."""
-    done = subprocess.run(
-        [
-            str(Path(sys.executable).with_name("ansible-playbook")),
-            *("-i", str(site.inventory), str(playbooks()[name]), *words),
-            *("-e", json.dumps(variables)),
-        ],
-        capture_output=True,
-        check=False,
-        cwd=content_directory(),
-        env={**site.environment, "ANSIBLE_NOCOLOR": "1"},
-        text=True,
-        timeout=120,
-    )
+    done = run_by_hand(site, name, *words, **variables)
     return done.returncode, done.stdout
 
 

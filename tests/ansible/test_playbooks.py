@@ -16,6 +16,7 @@ import pytest
 from vmm_automation.content import content_directory, playbooks
 
 from ..made_site import MadeSite, make_site
+from .by_hand import run_by_hand
 
 TOP = content_directory()
 ANSIBLE_PLAYBOOK = Path(sys.executable).with_name("ansible-playbook")
@@ -50,18 +51,8 @@ class Outcome:
 
 def play(site: MadeSite, name: str, *words: str, **variables: Any) -> Outcome:
     """Run a playbook by hand, from the top of the project with its ansible.cfg."""
-    given = ["--inventory", str(site.inventory), "--extra-vars", json.dumps(variables)]
-    done = subprocess.run(
-        [ANSIBLE_PLAYBOOK, *given, *words, TOP / "playbooks" / f"{name}.yml"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        check=False,
-        cwd=TOP,
-        env={**site.environment, "ANSIBLE_NOCOLOR": "1"},
-        text=True,
-        timeout=120,
-    )
-    return Outcome(done.returncode, done.stdout)
+    done = run_by_hand(site, name, *words, **variables)
+    return Outcome(done.returncode, done.stdout + done.stderr)
 
 
 def test_every_playbook_is_read_by_ansible(site: MadeSite) -> None:
@@ -77,6 +68,30 @@ def test_every_playbook_is_read_by_ansible(site: MadeSite) -> None:
     assert done.returncode == 0, done.stderr
     assert "WARNING" not in done.stderr
     assert len(playbooks()) >= 20
+
+
+@pytest.mark.usefixtures("session")
+def test_program_that_starts_anew_does_what_a_forked_one_does(site: MadeSite) -> None:
+    """Started at the top of the project it finds roles and plugins by ansible.cfg alone."""
+    words: list[str | Path] = [
+        ANSIBLE_PLAYBOOK,
+        "--inventory",
+        site.inventory,
+        TOP / "playbooks" / "watcher_assign.yml",
+    ]
+    given = json.dumps({**WATCHER, "watcher_privileges": ["view"]})
+    done = subprocess.run(
+        [*words, "--extra-vars", given],
+        capture_output=True,
+        check=False,
+        cwd=TOP,
+        env={**site.environment, "ANSIBLE_NOCOLOR": "1"},
+        text=True,
+    )
+    assert (done.returncode, Outcome(0, done.stdout).changed) == (0, 1), done.stdout
+    again = play(site, "watcher_assign", **WATCHER, watcher_privileges=["view"])
+    assert (again.status, again.changed) == (0, 0)
+    assert Outcome(0, done.stdout).stats["grant"] == again.stats["grant"]
 
 
 @pytest.mark.usefixtures("session")

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from vmm_automation.content import content_directory, playbooks
-
 from ..made_site import MadeSite, make_site
+from .by_hand import run_by_hand
 
 
 @pytest.fixture
@@ -28,19 +24,7 @@ def site(tmp_path: Path) -> MadeSite:
 
 def play(site: MadeSite, name: str, **variables: str) -> tuple[int, str]:
     """Run a playbook of the project by ansible-playbook; its status and output."""
-    done = subprocess.run(
-        [
-            str(Path(sys.executable).with_name("ansible-playbook")),
-            *("-i", str(site.inventory), str(playbooks()[name])),
-            *("-e", json.dumps({"watcher_session": "s-1", **variables})),
-        ],
-        capture_output=True,
-        check=False,
-        cwd=content_directory(),
-        env={**site.environment, "ANSIBLE_NOCOLOR": "1"},
-        text=True,
-        timeout=120,
-    )
+    done = run_by_hand(site, name, watcher_session="s-1", **variables)
     return done.returncode, done.stdout
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -16,25 +15,21 @@ from vmm_automation.model.times import to_text
 from vmm_automation.model.watcher import Grant, Privilege
 from vmm_automation.state import grants, sessions, vms
 
+from ..forked import FORKED
 from ..real_state import RealState
 
 PROCESSES = 16
 DEADLINE_S = 120
-# Children of a process that has the engines loaded and no state open: they race, not their imports.
-_CHILDREN = multiprocessing.get_context("forkserver")
-_CHILDREN.set_forkserver_preload(
-    ["vmm_automation.state.sqlite", "vmm_automation.state.postgres", "vmm_automation.state.sessions"]
-)
 
 Task = Callable[[RealState, int], Any]
 
 
 def race(task: Task, state: RealState, *, processes: int = PROCESSES) -> list[Any]:
     """Run ``task(state, number)`` in that many processes at once; return what each returned, by number."""
-    barrier = _CHILDREN.Barrier(processes)
-    results = _CHILDREN.Queue()
+    barrier = FORKED.Barrier(processes)
+    results = FORKED.Queue()
     running = [
-        _CHILDREN.Process(target=_run, args=(task, state, number, barrier, results))
+        FORKED.Process(target=_run, args=(task, state, number, barrier, results))
         for number in range(processes)
     ]
     for process in running:
@@ -55,7 +50,7 @@ def race(task: Task, state: RealState, *, processes: int = PROCESSES) -> list[An
 @contextmanager
 def begun(task: Task, state: RealState, *, number: int) -> Iterator[BaseProcess]:
     """Start ``task(state, number)`` in a process of its own, for the test to watch or kill."""
-    process = _CHILDREN.Process(target=task, args=(state, number))
+    process = FORKED.Process(target=task, args=(state, number))
     process.start()
     try:
         yield process
@@ -69,7 +64,7 @@ def kill_inside(task: Task, state: RealState) -> None:
     """Start ``task`` in a new process, wait until it says that it is inside a transaction, and SIGKILL it."""
     inside = state.home / "inside"
     inside.unlink(missing_ok=True)
-    process = _CHILDREN.Process(target=task, args=(state, 0))
+    process = FORKED.Process(target=task, args=(state, 0))
     process.start()
     deadline = time.monotonic() + DEADLINE_S
     while not inside.exists():

@@ -1,14 +1,13 @@
-"""What a process is made to do, and to be killed at: ``python -m tests.crash.acts HOME URL ACT``."""
+"""What a process is made to do, and to be killed at."""
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from vmm_automation.adapters.disks import free_port
 from vmm_automation.errors import WaitedInVain
 from vmm_automation.model.session import LIVE
 from vmm_automation.operations import (
@@ -25,7 +24,7 @@ from vmm_automation.operations.reconcile import reconcile
 from vmm_automation.places import Places
 
 from ..real_state import RealState
-from .world import PORT, World
+from .world import World
 
 Act = Callable[[Context, Path], Any]
 _CLEO = session_claim.Request(user="cleo", ua="plain", terminal="desktop", vm="vm-2")
@@ -41,15 +40,16 @@ def _open(context: Context, _files: Path) -> Any:
 
 def _open_with_endpoint(context: Context, _files: Path) -> Any:
     """The forward's process answers itself."""
-    _answer(20600)
+    port = free_port()
+    _answer(port)
     request = session_claim.Request(user="cleo", ua="radicale", terminal="desktop", vm="vm-2")
     claimed = session_claim.claim(context, request)["session"]["id"]
-    return session.activate(context, claimed, port=20600)
+    return session.activate(context, claimed, port=port)
 
 
 def _move(context: Context, _files: Path) -> Any:
     """To vm-2, without what is done in the guests in between."""
-    _answer(PORT)
+    _answer(session.find(context, "s-1").port)
     wish = session_move.Wish(terminal="phone", avoid=("vm-1",))
     session_move.begin(context, "s-1", wish)
     return session_move.switch(context, "s-1")
@@ -123,7 +123,3 @@ def main(home: str, url: str, act: str) -> Any:
         return state_transfer.migrate(Places(state.home), place)
     world = World(state)
     return ACTS[act](world.context(), world.files)
-
-
-if __name__ == "__main__":
-    sys.stdout.write(json.dumps(main(*sys.argv[1:]), default=str))

@@ -1,9 +1,7 @@
-"""What is done with stored images, to be killed at: ``python -m tests.crash.image_acts PLACE URL ACT``."""
+"""What is done with stored images, to be killed at."""
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -39,6 +37,6 @@ def open_context(place: Path, url: str) -> Context:
     return context
 
 
-if __name__ == "__main__":
-    at = Path(sys.argv[1])
-    sys.stdout.write(json.dumps(ACTS[sys.argv[3]](open_context(at, sys.argv[2]), at)))
+def main(place: str, url: str, act: str) -> dict[str, Any]:
+    """Do it; what it returned."""
+    return ACTS[act](open_context(Path(place), url), Path(place))

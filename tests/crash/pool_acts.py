@@ -1,4 +1,4 @@
-"""A refill that a process is made to do, and to be killed at: ``python -m tests.crash.pool_acts PLACE URL``.
+"""A refill that a process is made to do, and to be killed at.
 
 Guests are directories, whose places are not those of a user: what cleans a guest finds nothing left in them.
 """
@@ -6,7 +6,6 @@ Guests are directories, whose places are not those of a user: what cleans a gues
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -78,15 +77,12 @@ def open_world(place: Path, url: str) -> tuple[Context, FilePoolVms]:
     return context, fake
 
 
-def refill(place: Path, url: str) -> dict[str, Any]:
+def main(directory: str, url: str) -> dict[str, Any]:
     """All that the playbook does."""
+    place = Path(directory)
     context, fake = open_world(place, url)
     told = refilled(context, hands=fake)
     for name in told["prepare"]:
         installed(context, UnusedGuest(place / name, name=name))
     done = settled(context, done=told, hands=fake)
     return {**told, "changed": told["changed"] or done["changed"]}
-
-
-if __name__ == "__main__":
-    sys.stdout.write(json.dumps(refill(Path(sys.argv[1]), sys.argv[2])))

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from vmm_automation.adapters.clock import SystemClock
+from vmm_automation.adapters.disks import free_port
 from vmm_automation.content import default_site
 from vmm_automation.model.session import LIVE, SessionState
 from vmm_automation.model.ua import DeploymentState
@@ -23,8 +24,6 @@ from vmm_automation.state import ledger, sessions, vms
 from ..real_state import RealState
 from .file_vms import FileVms
 from .own_process import run_apart
-
-PORT = 20500
 
 
 @dataclass(frozen=True)
@@ -61,6 +60,7 @@ class World:
         self.files.joinpath("site", "uas", "plain.yml").write_text(
             'command: [sleep, "9"]\nversions: {"1": {kind: deb, packages: [sleep]}}\n'
         )
+        port = free_port()
         with self.state.open() as store:
             clock = SystemClock()
             with store.transaction() as tx:
@@ -80,8 +80,8 @@ class World:
                 }
                 sessions.claim(tx, session_id="s-1", explanation={}, owner="", user_limit=0, now=now, **what)
                 sessions.move_to(tx, session_id="s-1", state=SessionState.ACTIVE, expected=LIVE, now=now)
-                sessions.set_endpoint(tx, session_id="s-1", endpoint=f"http://127.0.0.1:{PORT}/", port=PORT)
-            self.hypervisor.add_forward("vm-1", port=PORT, guest_port=5232)
+                sessions.set_endpoint(tx, session_id="s-1", endpoint=f"http://127.0.0.1:{port}/", port=port)
+            self.hypervisor.add_forward("vm-1", port=port, guest_port=5232)
             for name in ("bo", "cy"):
                 watcher.assign(
                     store,

@@ -149,6 +149,7 @@ def captured(
     number: int = 1,
     ua: UaDefinition = UA,
     base: Base | None = None,
+    last: bool = False,
 ) -> tuple[Manifest, str]:
     return capture(
         guest,
@@ -158,6 +159,7 @@ def captured(
         images=store,
         clock=SystemClock(),
         base=base,
+        last=last,
     )
 
 

@@ -110,6 +110,28 @@ def test_little_is_fetched_where_little_has_changed(captures: Captures) -> None:
     assert captures.bytes < 50_000
 
 
+@pytest.mark.parametrize("known", [True, False])
+def test_capture_before_a_cleaning_is_the_same_and_leaves_its_tar_to_that(
+    captures: Captures, guest: LocalGuest, store: BorgStore, tmp_path: Path, known: bool
+) -> None:
+    """Two connections less at the end of a session; nothing is noted for a capture that never comes."""
+    captures()
+    if not known:
+        captures.base = None
+        guest.run("rm /root/.vmm-user-image-stamps.*")
+    captures.guest.as_session("cd .config/notes; sleep 0.1; echo more >>d/a")
+    captures.guest.fetched.clear()
+    found, _archive = captured(guest, store, tmp_path, number=2, base=captures.base, last=True)
+    assert (captures.bytes < 50_000) == known
+    assert found.files == captures.whole().files
+    assert len(list(guest.outside("/root").glob(".vmm-user-image-stamps.*"))) == 1  # of the whole one
+    captured(guest, store, tmp_path, number=3, last=True)
+    (tar,) = guest.outside("/root").glob(".vmm-user-image.*")
+    assert tar.suffix == ".tar"
+    clean(guest)
+    assert not list(guest.outside("/root").glob(".vmm*"))
+
+
 def test_deployed_generation_is_known_to_the_next_capture(
     captures: Captures, guest: LocalGuest, tmp_path: Path
 ) -> None:

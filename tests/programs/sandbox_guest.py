@@ -146,7 +146,7 @@ class SandboxGuest:
     def run(self, script: str, *, stdin: bytes = b"") -> GuestResult:
         """Run a script with the places moved."""
         self.scripts.append(script)
-        text = self._moved(script)
+        text = self.moved(script)
         if self.kill_at_step and "flock" in script:
             text = text.replace("say() {", _KILL % self.kill_at_step)
             text = text.replace('"$1" "$2"; }', '"$1" "$2"; [ -z "${killed-}" ] || kill -9 $$; }')
@@ -187,5 +187,6 @@ class SandboxGuest:
         found = (path for top in tops for path in (self.root / top).rglob("*"))
         return sorted(str(path.relative_to(self.root)) for path in found)
 
-    def _moved(self, script: str) -> str:
+    def moved(self, script: str) -> str:
+        """A script with its places moved."""
         return _PLACE.sub(lambda place: f"{self.root}{place.group()}", script)

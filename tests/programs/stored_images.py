@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import shutil
 import tarfile
+import tempfile
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -11,7 +14,7 @@ import pytest
 from vmm_automation.adapters.private_directory import private_directory
 from vmm_automation.content import default_site
 from vmm_automation.images.archive import ArchivePolicy, read_archive
-from vmm_automation.images.borg import archive_name
+from vmm_automation.images.borg import BorgStore, archive_name
 from vmm_automation.images.manifest import to_generation
 from vmm_automation.model.image import Generation, Manifest
 from vmm_automation.model.times import to_text
@@ -63,10 +66,30 @@ def manifest_of(tar: Path, *, number: int, clock: FakeClock, user: str = "ann") 
     )
 
 
+@cache
+def _empty_store() -> tempfile.TemporaryDirectory[str]:
+    """A repository with its key, made once in a process: to make one takes longer than to write to one."""
+    made = tempfile.TemporaryDirectory()
+    place = Path(made.name)
+    store = BorgStore(place / "store" / "repository", key_file=place / "store" / "key")
+    tar = make_tar(place / "user.tar", {})
+    store.write("first", tar=tar, manifest=manifest_of(tar, number=1, clock=FakeClock()))
+    store.delete("first")
+    store.compact()
+    return made
+
+
+def ensure_store(directory: Path) -> None:
+    """A store that is empty, unless there is one."""
+    if not directory.exists():
+        shutil.copytree(Path(_empty_store().name) / "store", directory)
+
+
 def store_generation(context: Context, files: dict[str, bytes], *, user: str = "ann") -> Generation:
     """The next generation of ann's calendar, in the image store and in the state."""
     clock = context.clock
     assert isinstance(clock, FakeClock)
+    ensure_store(context.places.user_images)
     with private_directory(context.places.runs, prefix="test-") as spool, context.store.transaction() as tx:
         number = generations.next_number(tx, user=user, ua="radicale")
         tar = make_tar(spool / "user.tar", files)

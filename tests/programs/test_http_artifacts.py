@@ -16,6 +16,8 @@ from vmm_automation.errors import ArtifactInvalid
 from vmm_automation.model.ua import Artifact, UaVersion
 
 CONTENT = b"".join(hashlib.sha256(bytes([number])).digest() for number in range(200)) * 40
+#: how often the server looks whether it is to end
+_POLL_S = 0.02
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
 
 
@@ -63,7 +65,7 @@ class _Answers(BaseHTTPRequestHandler):
 @pytest.fixture
 def origin() -> Iterator[Origin]:
     with Origin() as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread = threading.Thread(target=server.serve_forever, args=[_POLL_S], daemon=True)
         thread.start()
         yield server
         server.shutdown()

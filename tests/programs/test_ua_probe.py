@@ -21,6 +21,7 @@ from vmm_automation.schema.definitions import ua_from_mapping
 
 ONLY_1 = Probe("command", ("grep", "version 1", "{version_dir}/app/program"), deadline_s=1)
 PROVEN = replace(DEFINITION, probe=ONLY_1)
+AT_ONCE = replace(DEFINITION, probe=replace(ONLY_1, deadline_s=0))
 STEPS = ["unpack", "keep", "unit", "switch", "reload", "start", "listen", "probe", "return", "unit", "switch"]
 
 
@@ -95,17 +96,17 @@ def test_failed_probe_of_a_redelivery_brings_the_older_content_back(guest: Sandb
 @pytest.mark.parametrize("number", range(1, len(STEPS) + 1))
 def test_killed_at_any_step_the_next_run_decides(guest: SandboxGuest, files: Path, number: int) -> None:
     """An activation whose probe was not decided counts as unfinished: it is probed, and taken back."""
-    ua.install(guest, definition=PROVEN, version=V1, bundle=archive_bundle(files, V1, PROVEN))
-    bundle = archive_bundle(files, V2, PROVEN)
+    ua.install(guest, definition=AT_ONCE, version=V1, bundle=archive_bundle(files, V1, AT_ONCE))
+    bundle = archive_bundle(files, V2, AT_ONCE)
     guest.kill_at_step = number
     with pytest.raises(TaskFailed) as killed:
-        ua.install(guest, definition=PROVEN, version=V2, bundle=bundle)
+        ua.install(guest, definition=AT_ONCE, version=V2, bundle=bundle)
     if killed.value.details["status"] == -9 and killed.value.details["step"] != "unpack":
         assert ".probing" in ua.read_status(guest).ua("demo").unfinished
-        planned = ua.install(guest, definition=PROVEN, version=V2, bundle=bundle, check=True)
+        planned = ua.install(guest, definition=AT_ONCE, version=V2, bundle=bundle, check=True)
         assert planned["actions"][-1] == "probe"
     with pytest.raises(TaskFailed, match="did not hold"):
-        ua.install(guest, definition=PROVEN, version=V2, bundle=bundle)
+        ua.install(guest, definition=AT_ONCE, version=V2, bundle=bundle)
     assert (ua.read_status(guest).ua("demo").active, program(guest)) == ("1.0", "version 1.0")
     assert settled(guest)
 

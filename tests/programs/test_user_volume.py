@@ -21,7 +21,7 @@ from vmm_automation.state import generations, sessions
 from ..fake_clock import FakeClock
 from ..unit.one_vm import OneVm, context, vm
 from ..unit.test_lease_end import with_policies
-from .stored_images import make_tar, manifest_of
+from .stored_images import ensure_store, make_tar, manifest_of
 
 __all__ = ["context", "vm"]
 OF = {"session": "s-1", "vm": "vm-1"}
@@ -84,6 +84,7 @@ def captured(context: Context, *, number: int = 1, consistency: str = "stopped")
     manifest = manifest_of(tar, number=number, clock=context.clock, user=session.user)
     manifest = replace(manifest, consistency=consistency, ua=session.ua, fence=session.fence, session="s-1")
     archive = archive_name(user=session.user, ua=session.ua, number=number, session="s-1")
+    ensure_store(context.places.user_images)
     context.images.write(archive, tar=tar, manifest=manifest)
     with context.store.transaction() as tx:
         generations.add(tx, generation=to_generation(manifest, archive), manifest=manifest)

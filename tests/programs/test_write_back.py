@@ -19,7 +19,7 @@ from vmm_automation.operations.entries import session_change
 from vmm_automation.state import generations, orphans, sessions, vms
 
 from ..fake_clock import FakeClock
-from .stored_images import context, make_tar, manifest_of, numbers
+from .stored_images import context, ensure_store, make_tar, manifest_of, numbers
 
 __all__ = ["context"]
 ANN: dict[str, Any] = {"user": "ann", "ua": "radicale"}
@@ -56,6 +56,7 @@ def captured(
 ) -> tuple[Manifest, str]:
     """An archive as a capture leaves it: in the store, named by no row."""
     assert isinstance(context.clock, FakeClock)
+    ensure_store(context.places.user_images)
     with private_directory(context.places.runs, prefix="test-") as spool:
         tar = make_tar(spool / "user.tar", files)
         manifest = manifest_of(tar, number=number, clock=context.clock)

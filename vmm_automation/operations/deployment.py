@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from vmm_automation.adapters.artifacts import fetch_artifacts
 from vmm_automation.adapters.bundles import Bundle, build_bundle
 from vmm_automation.adapters.kinds import kind_of
 from vmm_automation.errors import Conflict, NotFound, UsageError, VmmError
-from vmm_automation.model.ua import UaDefinition, UaVersion
+from vmm_automation.model.ua import DeploymentState, UaDefinition, UaVersion
 from vmm_automation.model.vm import VmState
 from vmm_automation.operations import ua, ua_notes, vm_facts
 from vmm_automation.operations.context import Context
@@ -106,7 +107,7 @@ def active(
     wanted = definition.version(version) if again else definition.offered(version or None)
     bundle = bundle_for(context, definition, wanted, guest=guest)
     require_unused(context, guest, ua_id=ua_id, verb="update" if update else "install")
-    change = ua.update if update else ua.install
+    change = ua.update if update else partial(ua.install, first=_nothing_known(context, guest, ua_id=ua_id))
     try:
         done = with_role(
             context,
@@ -127,6 +128,12 @@ def active(
         ua_notes.active(context, guest, ua_id=ua_id, version=wanted.version, digest=bundle.digest)
         point("ua.install.recorded")
     return per_vm(guest, done)
+
+
+def _nothing_known(context: Context, guest: Guest, *, ua_id: str) -> bool:
+    with context.store.reading() as tx:
+        rows = ledger.for_vm(tx, vm=guest.name)
+    return all(row.state is DeploymentState.REMOVED for row in rows if row.ua == ua_id)
 
 
 def absent(

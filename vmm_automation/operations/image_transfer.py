@@ -169,6 +169,7 @@ def capture_from(
             clock=context.clock,
             unless=before.root_digest if before and changed_only else "",
             base=base_of(context, before, session=session) if before else None,
+            last=closing,
         )
     if not archive:
         context.progress(f"Session '{session.id}': the data are still those of generation {parent}")

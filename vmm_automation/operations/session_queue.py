@@ -23,6 +23,7 @@ from vmm_automation.operations import second_session
 from vmm_automation.operations.context import Context
 from vmm_automation.operations.entries import queue_change
 from vmm_automation.operations.identity import require_operator
+from vmm_automation.operations.own_session import wait_for_own
 from vmm_automation.operations.ownership import is_cut_off, run_token
 from vmm_automation.operations.queue_places import SIGN_OF_LIFE_S, drop_gone, position, standing
 from vmm_automation.operations.session_claim import Request, claim, fits_once_free
@@ -41,8 +42,10 @@ def claim_or_wait(
 ) -> dict[str, Any]:
     """:func:`claim`, and if nothing is free, wait for up to ``wait_s`` seconds until something is.
 
-    With ``wait_s`` the document has ``queue``: position at first, seconds waited. ``run`` is the token of the
-    command that runs the playbook, if one does: the request is gone when that is.
+    A session of the same user and UA that is being opened or closed, or is suspended, is waited for first,
+    out of the queue: until then the request asks for no VM. With ``wait_s`` the document has ``queue``:
+    position at first, seconds waited. ``run`` is the token of the command that runs the playbook, if one
+    does: the request is gone when that is.
 
     Raises:
         UsageError: time or priority are out of range.
@@ -53,6 +56,16 @@ def claim_or_wait(
         Conflict: as :func:`claim`, or the user waits for the same UA already.
     """
     _require_range(wait_s, request.priority)
+    if not wait_s or check:
+        return _claim_or_join(context, request, wait_s=wait_s, run=run, check=check)
+    waited = wait_for_own(context, user=request.user, ua=request.ua, wait_s=wait_s, run=run)
+    done = _claim_or_join(context, request, wait_s=max(1, wait_s - round(waited)), run=run)
+    return {**done, "queue": {**done["queue"], "waited_s": done["queue"]["waited_s"] + waited}}
+
+
+def _claim_or_join(
+    context: Context, request: Request, *, wait_s: int, run: str, check: bool = False
+) -> dict[str, Any]:
     try:
         done = claim(context, request, check=check)
     except NoVmFits:

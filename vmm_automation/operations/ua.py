@@ -2,7 +2,8 @@
 
 A bundle is delivered beside the versions that are there, then one link is switched to it; the version before
 stays delivered and inactive until it is removed, so going back costs one switch. Reading what a guest has
-costs one script run, changing it one more and (for a version that is not there) one file. Every function with
+costs one script run, changing it one more and (for a version that is not there) one file; where nothing of
+the UA is known to be there, and the version is small, all of it is one run. Every function with
 ``check`` reads only when ``check`` is true, and then returns as ``actions`` exactly what it would do.
 
 Results are JSON-safe: ``changed``, ``check``, ``actions`` (done, or with ``check`` planned), ``ua``,
@@ -17,7 +18,7 @@ from __future__ import annotations
 from typing import Any
 
 from vmm_automation.adapters.bundles import Bundle
-from vmm_automation.errors import Conflict, DiskFull, NotFound, TaskFailed
+from vmm_automation.errors import Conflict, NotFound, TaskFailed
 from vmm_automation.model.names import check_name
 from vmm_automation.model.ua import UaDefinition, UaVersion
 from vmm_automation.operations import ua_scripts
@@ -31,14 +32,9 @@ from vmm_automation.operations.ua_reports import (
     parse_status,
     raise_failure,
 )
-from vmm_automation.operations.ua_transfer import send
+from vmm_automation.operations.ua_transfer import goes_along, room_for, send
 from vmm_automation.ports import Guest
 from vmm_automation.trace import point
-
-#: bytes that must stay free in a guest after a delivery
-_RESERVE = 16 << 20
-#: a bundle is on the guest as it came, as a tar file and unpacked, for a moment all at once
-_COPIES = 2
 
 
 def status(guest: Guest) -> dict[str, Any]:
@@ -69,23 +65,20 @@ def install(
     bundle: Bundle,
     check: bool = False,
     activate: bool = True,
+    first: bool = False,
 ) -> dict[str, Any]:
     """Deliver a version and make it the active one (unless ``activate`` is false); no change where it is both
-    already.
+    already. With ``first``, nothing of the UA is known to be there: what a guest has is then found out by the
+    script that changes it, and a small bundle is its input.
 
     A running service of another version, or of an older delivery of the same one, is stopped for the switch
     and started again; its port is then listened on when this returns. Where the definition has a probe and it
     does not hold, the version before is active again: ``details['returned']`` names it (``-`` for none).
     """
-    return _install(
-        guest,
-        seen=read_status(guest),
-        definition=definition,
-        version=version,
-        bundle=bundle,
-        check=check,
-        activate=activate,
-    )
+    wanted: dict[str, Any] = {"definition": definition, "version": version, "bundle": bundle}
+    if first and not check and goes_along(bundle):
+        return _install_at_once(guest, **wanted, activate=activate)
+    return _install(guest, seen=read_status(guest), **wanted, check=check, activate=activate)
 
 
 def _install(
@@ -107,19 +100,34 @@ def _install(
     if check or not actions:
         return _result(definition.id, version.version, actions, check=check, previous=previous)
     if "deliver" in actions:
-        _require_space(guest, seen, bundle=bundle, what=f"UA '{definition.id}' {version.version}")
-        send(guest, seen, ua=definition.id, bundle=bundle)
+        send(guest, seen, ua=definition.id, version=version.version, bundle=bundle)
         point("ua.install.sent")
-    script = ua_scripts.install_script(
+    script = _install_script(definition, version, bundle, activate=activate)
+    done = _run(guest, script, ua=definition.id, version=version.version, action="install")
+    return _result(definition.id, version.version, done, check=False, previous=previous)
+
+
+def _install_at_once(
+    guest: Guest, *, definition: UaDefinition, version: UaVersion, bundle: Bundle, activate: bool
+) -> dict[str, Any]:
+    script = _install_script(definition, version, bundle, activate=activate, room=room_for(bundle))
+    naming = {"ua": definition.id, "version": version.version}
+    said = _said(guest, script, **naming, action="install", stdin=bundle.path.read_bytes())
+    return _result(**naming, actions=changes(said), check=False, previous=active_before(said))
+
+
+def _install_script(
+    definition: UaDefinition, version: UaVersion, bundle: Bundle, *, activate: bool, room: int = 0
+) -> str:
+    return ua_scripts.install_script(
         definition.id,
         version=version.version,
         digest=bundle.digest,
         activate=activate,
         probe=definition.probe,
+        room=room,
         **_waiting(definition),
     )
-    done = _run(guest, script, ua=definition.id, version=version.version, action="install")
-    return _result(definition.id, version.version, done, check=False, previous=previous)
 
 
 def update(
@@ -248,17 +256,6 @@ def stop(guest: Guest, *, ua: str, check: bool = False) -> dict[str, Any]:
     return _result(ua, None, done, check=False)
 
 
-def _require_space(guest: Guest, seen: GuestStatus, *, bundle: Bundle, what: str) -> None:
-    needed = bundle.size + _COPIES * bundle.unpacked_size + _RESERVE
-    if seen.free_bytes < needed:
-        raise DiskFull(
-            f"Cannot deliver {what} to VM '{guest.name}': it needs {needed >> 20} MiB free "
-            f"on the guest's disk and there are {seen.free_bytes >> 20} MiB",
-            hint=f"vmm ua status --vm {guest.name}",
-            details={"host": guest.name, "step": "deliver", "needed": needed, "free": seen.free_bytes},
-        )
-
-
 def _require_delivered(guest: Guest, there: UaOnGuest, *, definition: UaDefinition, version: str) -> None:
     if version not in there.versions:
         raise NotFound(
@@ -279,8 +276,8 @@ def _run(guest: Guest, script: str, *, ua: str, version: str, action: str) -> li
     return changes(_said(guest, script, ua=ua, version=version, action=action))
 
 
-def _said(guest: Guest, script: str, *, ua: str, version: str, action: str) -> str:
-    result = guest.run(script)
+def _said(guest: Guest, script: str, *, ua: str, version: str, action: str, stdin: bytes = b"") -> str:
+    result = guest.run(script, stdin=stdin)
     if result.status != 0:
         raise_failure(result, vm=guest.name, ua=ua, version=version, action=action)
     return result.stdout

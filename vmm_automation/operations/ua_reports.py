@@ -207,6 +207,7 @@ _REFUSALS = {
     "toolonly": _refusal(
         Conflict, "it has neither command nor unit to start", "set 'command' in its definition"
     ),
+    "space": _refusal(DiskFull, "{said}", "vmm ua status --vm {vm}"),
     "altered": _refusal(ArtifactInvalid, "the bundle arrived altered", "run it again"),
     "probe": _refusal(TaskFailed, "its probe did not hold: {said}", "vmm ua status {ua} --vm {vm}"),
     "ended": _refusal(TaskFailed, "it ended before it listened: {said}", "vmm ua status --vm {vm}"),

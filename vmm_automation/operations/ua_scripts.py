@@ -33,19 +33,24 @@ def install_script(
     ports: Sequence[int],
     deadline_s: int,
     probe: Probe | None = None,
+    room: int = 0,
 ) -> str:
-    """Unpacks the bundle at :func:`incoming_path` unless it is there already; activates it if asked."""
+    """Unpacks the bundle at :func:`incoming_path` unless it is there already; activates it if asked.
+
+    With ``room``, the bytes that must be free for it, the bundle is the script's input instead.
+    """
     values = {
         "version": version,
         "digest": digest,
         "activate": "yes" if activate else "no",
-        "incoming": incoming_path(ua, digest),
+        "incoming": "" if room else incoming_path(ua, digest),
+        "room": str(room >> 10),
         **_waiting(ports, deadline_s),
         **_proving(ua, probe),
     }
-    return _script(
-        ua, values, SERVICE, PROBE, ua_shell.DELIVER, PACKAGES, ua_shell.ACTIVATE, ua_shell.INSTALL
-    )
+    source = ua_shell.FROM_INPUT if room else ua_shell.FROM_FILE
+    parts = (SERVICE, PROBE, source, ua_shell.DELIVER, PACKAGES, ua_shell.ACTIVATE, ua_shell.INSTALL)
+    return _script(ua, values, *parts)
 
 
 def switch_script(

@@ -26,6 +26,7 @@ dpkg_status=/var/lib/dpkg/status
 installed=/run/vmm-ua.installed
 say() { printf 'vmm\\t%s\\t%s\\n' "$1" "$2"; }
 refuse() { say refused "$1"; exit 75; }
+drain() { :; }
 
 # The first line of file $1; nothing where it is not there.
 line_of() { line=; [ ! -f "$1" ] || read -r line <"$1" || :; }
@@ -50,6 +51,7 @@ flock -w 120 9 || refuse busy
 DELIVER = """
 deliver() {
     say step unpack
+    require_room
     staging=$home/.staging-$version
     kept=$home/.old-$version
     for left in "$home"/.staging-* "$home"/.old-*; do
@@ -59,8 +61,8 @@ deliver() {
     done
     mkdir -p "$staging"
     # A disk that is full stays as full as it was.
-    trap 'rm -rf "$staging" "$incoming"' EXIT
-    gzip -dc "$incoming" >"$staging/.tar"
+    trap 'rm -rf "$staging" "$incoming"; drain' EXIT
+    unpacked >"$staging/.tar"
     sum=$(sha256sum "$staging/.tar")
     [ "${sum%% *}" = "$digest" ] || refuse altered
     tar -x --no-same-owner -f "$staging/.tar" -C "$staging"
@@ -75,8 +77,32 @@ deliver() {
     mv -T "$staging" "$target"
     trap - EXIT
     if [ -e "$kept" ] && [ ! -e "$home/.probing" ]; then rm -rf "$kept"; fi
-    rm -rf /root/.vmm-incoming-"$ua"@*
+    for left in /root/.vmm-incoming-"$ua"@*; do
+        [ ! -e "$left" ] || rm -rf "$left"
+    done
     say did deliver
+}
+"""
+
+FROM_FILE = """
+require_room() { :; }
+unpacked() { gzip -dc "$incoming"; }
+"""
+
+# The bundle is this script's input. It is read to its end whatever happens, or who sends it would see a
+# connection that broke.
+FROM_INPUT = """
+drain() { cat >/dev/null || :; }
+trap drain EXIT
+unpacked() { gzip -dc; }
+require_room() {
+    df -Pk /opt | {
+        read -r _
+        read -r _ _ _ free _
+        [ "$free" -lt "$room" ] || exit 0
+        echo "it needs $((room >> 10)) MiB free on the guest's disk and there are $((free >> 10)) MiB" >&2
+        exit 1
+    } || refuse space
 }
 """
 
@@ -120,6 +146,7 @@ forget_trial
 line_of "$target/.vmm-digest"
 present=$line
 current_of
+[ -z "$line" ] || say was "$line"
 [ "$line" != "$version" ] || activate=yes
 again=no
 if [ "$activate" = yes ] && { [ "$present" != "$digest" ] || [ "$line" != "$version" ]; }; then

@@ -7,7 +7,6 @@ is in the image store. An archive that no row names is left by a kill in between
 
 from __future__ import annotations
 
-import hashlib
 import re
 import secrets
 import tempfile
@@ -73,6 +72,7 @@ def capture(
     clock: Clock,
     unless: str = "",
     base: Base | None = None,
+    last: bool = False,
     account: SessionAccount = _SESSION_ACCOUNT,
     policy: ArchivePolicy | None = None,
 ) -> tuple[Manifest, str]:
@@ -80,7 +80,8 @@ def capture(
 
     With ``unless`` (a root digest), the same content is not stored again: the name is then empty. Without
     ``images`` nothing is stored at all. With ``base``, the parent's archive, what the guest knows to be
-    unchanged since is taken from there.
+    unchanged since is taken from there. ``last``: the guest is cleaned next, so it notes nothing for another
+    capture, and what it made for this one is not taken away first.
 
     ``consistency`` of the manifest is ``stopped`` when no process of the account ran before and after
     and no file changed while it was read; ``frozen`` when all of them stood still meanwhile; else ``live``.
@@ -91,10 +92,10 @@ def capture(
         ArtifactInvalid: the tar holds what an image may not hold.
         DiskFull: no space is left below ``spool`` or in the store; nothing is recorded.
     """
-    source = Source(guest, ua, account, policy or ArchivePolicy(home=account.home))
+    source = Source(guest, ua, account, policy or ArchivePolicy(home=account.home), last)
     captured_at = to_text(clock.now())
     archive = archive_name(user=origin.user, ua=ua.id, number=origin.parent + 1, session=origin.session)
-    tag = archive if images else ""
+    tag = archive if images and not last else ""
     with _spooled(spool) as tar:
         got = fetch(source, into=tar, tag=tag, base=base if base and base.worthwhile else None)
         manifest = _manifest(origin, ua, captured_at=captured_at, got=got)
@@ -169,13 +170,10 @@ def deploy(
     """
     verify(tar, manifest, policy=policy or ArchivePolicy(home=account.home))
     operation = secrets.token_hex(8)
-    with tar.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
     script = deploy_script(
         account,
         operation=operation,
         paths=_switched(ua, manifest),
-        archive_digest=digest,
         entries=manifest.files,
         ua=ua,
         converters=converters,

@@ -63,12 +63,13 @@ class Base:
 
 @dataclass(frozen=True)
 class Source:
-    """Whose data is fetched from where, and what of it is let in."""
+    """Whose data is fetched from where, what of it is let in, and whether the guest is cleaned next."""
 
     guest: Guest
     ua: UaDefinition
     account: SessionAccount
     policy: ArchivePolicy
+    last: bool = False
 
     def entries(self, tar: Path) -> tuple[FileEntry, ...]:
         """What a tar holds, all of it read."""
@@ -111,7 +112,8 @@ class Fetched:
 
 
 def fetch(source: Source, *, into: Path, tag: str, base: Base | None = None) -> Fetched:
-    """Bring the data to the controller. Nothing stays in the guest but the stamps of archive ``tag``.
+    """Bring the data to the controller. Nothing stays in the guest but the stamps of archive ``tag``, and the
+    tar where the guest is cleaned next.
 
     Raises:
         TaskFailed: tar failed in the guest, or its tar changed on the way.
@@ -185,7 +187,8 @@ def _fetch_tar(source: Source, *, into: Path, tag: str, base: str) -> dict[str, 
             )
         guest.fetch(remote, into, limit=size)
     finally:
-        _forget(guest, remote)
+        if not source.last:
+            _forget(guest, remote)
     with into.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     if digest != made["sha256"]:

@@ -126,7 +126,6 @@ def deploy_script(
     *,
     operation: str,
     paths: Sequence[str],
-    archive_digest: str,
     entries: Sequence[FileEntry],
     ua: UaDefinition,
     converters: Sequence[Converter] = (),
@@ -145,7 +144,6 @@ def deploy_script(
     settings = {
         "id": operation,
         "archive": account.archive(operation),
-        "archive_digest": archive_digest,
         "tree_digest": hashlib.sha256(b"".join(f + b"\0" for f in listing(entries))).hexdigest(),
         "excludes": exclude_patterns(ua.user_data),
         "tag": "" if converters else tag,

@@ -16,31 +16,24 @@ content='--format=posix --pax-option=exthdr.name=%d/PaxHeaders/%f,delete=atime,d
 take() {
     if [ -n "$partial" ]; then
         # shellcheck disable=SC2016 # the inner shell's
-        tr '\n' '\0' <"$work.changed" | as_account env content="$content" sh -fc \
+        sort "$work.changed" | tr '\n' '\0' | as_account env content="$content" sh -fc \
             'exec tar --create $content --no-recursion --null --verbatim-files-from --files-from=-'
     else
         members "$content" "$@"
     fi
 }
 
-# Ends with status 8 where the content is beyond the cap: nothing is archived then, and the largest paths are told. Where
-# there are no stamps of all members it is measured anew; a name with a line break is not found then, and the controller,
-# which counts again, has the last word.
+# Ends with status 8 where the content is beyond the cap: nothing is archived then, and the largest paths are told. A name
+# with a line break is not measured, but the controller counts again and has the last word.
 require_within() {
-    found=$work.now
-    if [ ! -e "$found" ]; then
-        found=$work.measured
-        members '--verbose --quoting-style=literal --file=/dev/null' "$@" 2>/dev/null | tr '\n' '\0' |
-            as_account xargs -0 -r stat --printf='? ? %s ? ? %f %n\n' -- >"$found" 2>/dev/null || true
-    fi
-    cap=$(awk -v bytes="$max_bytes" -v paths="$max_paths" '
-        substr($6, 1, 1) == "8" { sum += $3 }
-        END { printf "%s bytes %.0f\npaths %.0f\n", (sum > bytes || NR > paths) ? "beyond" : "within", sum, NR }' "$found")
-    case $cap in within*) return 0 ;; esac
+    [ -n "$measured" ] || return 0
+    bytes=${measured#bytes } paths=${measured##* }
+    bytes=${bytes%%[!0-9]*}
+    if [ "$bytes" -le "$max_bytes" ] && [ "$paths" -le "$max_paths" ]; then return 0; fi
     # shellcheck disable=SC2016 # awk's
-    printf '%s\nlargest %s\n' "${cap#* }" "$(awk 'substr($6, 1, 1) == "8" {
-        print $3, substr($0, length($1 $2 $3 $4 $5 $6) + 7)
-    }' "$found" | sort -rn | head -n "$largest" | tr '\n' '\0' | base64 -w0)"
+    printf '%s\nlargest %s\n' "$measured" "$(awk '$6 ~ /^f/ {
+        print $3, substr($0, length($1 $2 $3 $4 $5 $6) + 9)
+    }' "$work.now" | sort -rn | head -n "$largest" | tr '\n' '\0' | base64 -w0)"
     exit 8
 }
 
@@ -102,8 +95,9 @@ if [ -n "$(processes)" ]; then
     [ "$frozen" != hook ] || consistency=frozen
     [ "$frozen" != signal ] || [ -n "$(moving)" ] || consistency=frozen
 fi
-if scan "$@" && compare; then partial=yes; fi
-require_within "$@"
+measured=''
+if scan "$@" && measured=$(compare); then [ "$before" = /dev/null ] || partial=yes; else measured=''; fi
+require_within
 # Status 1 is tar's word for "a file changed while I read it"; a second look settles what was a passing write.
 status=0
 take "$@" >"$target" || status=$?

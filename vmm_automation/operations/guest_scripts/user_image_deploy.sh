@@ -1,5 +1,5 @@
 # Unpacks a tar beside the home, proves what came out, and switches the paths into the home by renames.
-# Set by the caller besides: archive (the tar), archive_digest, tree_digest (of listing, below), a function 'convert' that
+# Set by the caller besides: archive (the tar), tree_digest (of listing, below), a function 'convert' that
 # brings what was unpacked to the data version that the UA reads, and for user_image_stamps.sh excludes, tag and base.
 stage=$stages$id
 cleanup() {
@@ -34,19 +34,19 @@ open_parents() {
             echo "'$above' is a symbolic link" >&2
             exit 4
         fi
-        [ -d "$above" ] || { mkdir -m 0700 "$above" && chown "$uid:$gid" "$above"; }
+        [ -d "$above" ] || install -d -m 0700 -o "$uid" -g "$gid" "$above"
     done
 }
 
-rm -rf "$stages"*
+for file in "$stages"*; do
+    [ ! -e "$file" ] || rm -rf "$file"
+done
 for file in "$spool"/.vmm-user-image.*; do
     [ "$file" = "$archive" ] || rm -f "$file"
 done
 trap 'cleanup "$?"' EXIT
-[ "$(sha256sum <"$archive")" = "$archive_digest  -" ] || { echo "the archive changed on its way" >&2; exit 4; }
 mkdir -m 0711 "$stage"
-mkdir -m 0700 "$stage/new" "$stage/old"
-chown "$uid:$gid" "$stage/new"
+install -d -m 0700 -o "$uid" -g "$gid" "$stage/new"
 cd "$stage/new"
 # Without --same-permissions and with this umask tar sets the nine permission bits exactly, and no other.
 (umask 0 && as_account tar --extract --no-same-permissions --xattrs --xattrs-include='user.*' --file=- <"$archive")
@@ -63,6 +63,7 @@ for path in "$@"; do
     number=$((number + 1))
     if exists "$home/$path"; then
         echo "$number present $path" >>"$stage/begun"
+        [ -d "$stage/old" ] || mkdir "$stage/old"
         mv -T "$home/$path" "$stage/old/$number"
     else
         echo "$number absent $path" >>"$stage/begun"
@@ -71,4 +72,4 @@ for path in "$@"; do
 done
 cd "$home"
 # What was unpacked last is then old enough to count as unchanged.
-if [ -n "$tag" ] && sleep "$tick_s" && scan "$@"; then keep_stamps; fi || true
+if [ -n "$tag" ] && sleep "$tick_s" && scan "$@" && compare >/dev/null; then keep_stamps; fi || true
