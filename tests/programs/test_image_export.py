@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from vmm_automation.content import default_site
 from vmm_automation.errors import (
     ArtifactInvalid,
     Conflict,
+    ImageTooLarge,
 )
 from vmm_automation.operations import audit_log, image_file
 from vmm_automation.operations.context import Context
+from vmm_automation.site import Site
 from vmm_automation.state import generations
 
 from .stored_images import context, numbers, store_generation
@@ -66,3 +71,21 @@ def test_altered_file_changes_nothing(context: Context, tmp_path: Path) -> None:
     with pytest.raises(ArtifactInvalid):
         image_file.import_(context, source=target)
     assert (numbers(context), len(context.images.archives())) == ([1], 1)
+
+
+def test_file_beyond_the_cap_of_its_ua_is_not_imported(context: Context, tmp_path: Path) -> None:
+    """Nothing is stored, and a dry run tells the same; what the store has already is of no matter."""
+    store_generation(context, {"s/a": b"1" * (1 << 20), "s/b": b"2"})
+    target = tmp_path / "ann.vmmimage"
+    image_file.export(context, **ANN, target=target)
+    store_generation(context, {"s/a": b"small"})
+    site = Path(shutil.copytree(default_site(), tmp_path / "site"))
+    file = site / "uas" / "radicale.yml"
+    file.write_text(file.read_text().replace("\nuser_data:\n", "\nuser_data:\n  max_mib: 1\n"))
+    small = replace(context, site=Site.load(site))
+    vars(small).update(store=context.store, images=context.images)
+    for check in (True, False):
+        with pytest.raises(ImageTooLarge, match=r"user 'ann', UA 'radicale': 1\.1 MiB in 2 paths, of 1 MiB"):
+            image_file.import_(small, source=target, check=check)
+    assert (numbers(context), len(context.images.archives())) == ([1, 2], 2)
+    assert image_file.import_(context, source=target)["generation"]["number"] == 3
