@@ -11,16 +11,15 @@ from __future__ import annotations
 
 import http.client
 import statistics
-import subprocess
 import time
 from contextlib import suppress
 from dataclasses import dataclass
 
 from tests.benchmarks.figures import Report, Times, interleaved, options_of, say, seconds_of
 from tests.benchmarks.own_site import OwnSite, own_site, run
+from tests.benchmarks.ssh_guest import SshGuest
 from vmm_automation.adapters.disks import free_port
 from vmm_automation.adapters.domain_xml import add_forward_command, domain_name, remove_forward_command
-from vmm_automation.adapters.ssh import SshPlaces
 from vmm_automation.operations.context import open_context
 from vmm_automation.operations.user_image_scripts import SessionAccount
 from vmm_automation.state import generations
@@ -81,19 +80,13 @@ class Floor:
         assert newest is not None
         tar, _manifest = context.images.read(newest.archive, into=site.home / "floor")
         endpoint = context.site.ua(_UA).endpoints[0]
-        vm, ssh = context.hypervisor.vm(_VM), SshPlaces.of(context.places)
-        words = ["ssh", "-F", "/dev/null", "-p", str(vm.ssh_port), "-i", str(ssh.key), *ssh.options(vm)]
-        words += ["-o", "ControlMaster=auto", "-o", "ControlPersist=600"]
-        words += ["-o", f"ControlPath={site.home / 'floor.cm'}", "root@127.0.0.1"]
-        # not run(): the connection that stays open would keep its pipes open as well
-        subprocess.run([*words, "true"], check=True, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         return cls(
             site=site,
             domain=domain_name(site=site.name, vm=_VM),
             guest_port=endpoint.port,
             health=endpoint.health,
             tar=tar.read_bytes(),
-            ssh=tuple(words),
+            ssh=SshGuest.on(site, _VM).words,
         )
 
     def measure(self) -> float:
@@ -131,8 +124,6 @@ class Floor:
 def _store_first_image(site: OwnSite) -> None:
     """A small tree of settings, as three calendars of twenty events are, captured as generation 1."""
     session = site.vmm("session", "open", "--user", _USER, "--ua", _UA)["session"]["id"]
-    context = open_context(site.directory)
-    vm, ssh = context.hypervisor.vm(_VM), SshPlaces.of(context.places)
     account = SessionAccount()
     target = f"{account.home}/{_SETTINGS}/collections/collection-root/{_USER}"
     script = f"""
@@ -145,8 +136,8 @@ def _store_first_image(site: OwnSite) -> None:
             done
         done
         chown -R {account.name}: {account.home}"""
-    argv = ["ssh", "-p", str(vm.ssh_port), "-i", str(ssh.key), *ssh.options(vm), "root@127.0.0.1", script]
-    run(argv)
+    done = SshGuest.on(site, _VM).run(script)
+    assert done.status == 0, done
     site.vmm("session", "close", session)
 
 

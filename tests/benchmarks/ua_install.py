@@ -22,10 +22,9 @@ import yaml
 
 from tests.benchmarks.figures import Report, interleaved, options_of, say, seconds_of
 from tests.benchmarks.own_site import OwnSite, own_site, run
+from tests.benchmarks.ssh_guest import SshGuest
 from vmm_automation.adapters.cached_files import sha256_of
-from vmm_automation.adapters.ssh import SshPlaces
 from vmm_automation.content import content_directory
-from vmm_automation.operations.context import open_context
 
 _UA = "bench"
 _FLOOR = "one script per VM over ssh"
@@ -80,26 +79,7 @@ class Fleet:
     @classmethod
     def of(cls, site: OwnSite, names: list[str], *, archive: Path) -> Fleet:
         """Opens the floor's connections before anything is measured."""
-        context = open_context(site.directory)
-        places = SshPlaces.of(context.places)
-        ssh = {}
-        for name in names:
-            vm = context.hypervisor.vm(name)
-            words = [
-                "ssh",
-                "-F",
-                "/dev/null",
-                "-p",
-                str(vm.ssh_port),
-                "-i",
-                str(places.key),
-                *places.options(vm),
-            ]
-            words += ["-o", "ControlMaster=auto", "-o", "ControlPersist=600"]
-            words += ["-o", f"ControlPath={site.home / f'floor-{name}.cm'}", "root@127.0.0.1"]
-            # not run(): the connection that stays open would keep its pipes open as well
-            subprocess.run([*words, "true"], check=True, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-            ssh[name] = tuple(words)
+        ssh = {name: SshGuest.on(site, name).words for name in names}
         playbook = site.home / "careful.yml"
         playbook.write_text(yaml.safe_dump(_careful(names, archive), sort_keys=False))
         (site.home / "bench.service.j2").write_text(_UNIT)

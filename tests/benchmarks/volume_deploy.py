@@ -10,20 +10,17 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 from tests.benchmarks.figures import Report, Times, interleaved, options_of, say
 from tests.benchmarks.own_site import OwnSite, own_site, run
+from tests.benchmarks.ssh_guest import SshGuest
 from vmm_automation.adapters.domain_xml import domain_name, user_disk_xml
-from vmm_automation.adapters.ssh import SshPlaces
 from vmm_automation.operations import user_volume
 from vmm_automation.operations.context import Context, open_context
-from vmm_automation.ports import GuestResult
 
 _VM = "vm-1"
 _OF = {"session": "s-bench", "vm": _VM}
@@ -69,35 +66,19 @@ def _timed(measure: Callable[[int], float], size: int, _number: int) -> float:
 
 @dataclass(frozen=True)
 class Trial:
-    """One VM, reached by one open ssh connection; implements ``ports.Guest`` over that."""
+    """One VM, reached by one open ssh connection."""
 
     site: OwnSite
     context: Context
-    ssh: tuple[str, ...]
+    guest: SshGuest
     owner: int
-    name: str = _VM
 
     @classmethod
     def on(cls, site: OwnSite) -> Trial:
         """Opens the connection, before anything is measured."""
         context = open_context(site.directory)
-        vm, places = context.hypervisor.vm(_VM), SshPlaces.of(context.places)
-        words = ["ssh", "-F", "/dev/null", "-p", str(vm.ssh_port), "-i", str(places.key), *places.options(vm)]
-        words += ["-o", "ControlMaster=auto", "-o", "ControlPersist=600"]
-        words += ["-o", f"ControlPath={site.home / 'floor.cm'}", "root@127.0.0.1"]
-        subprocess.run([*words, "true"], check=True, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        return cls(site, context, tuple(words), owner=int(run([*words, "id -u session"])))
-
-    def run(self, script: str, *, stdin: bytes = b"") -> GuestResult:
-        """As ``ports.Guest``."""
-        done = subprocess.run([*self.ssh, script], input=stdin, capture_output=True, check=False)
-        return GuestResult(done.returncode, done.stdout.decode(), done.stderr.decode())
-
-    def put(self, local: Path, remote: str) -> None:
-        """Not asked for here."""
-
-    def fetch(self, remote: str, local: Path, *, limit: int) -> None:
-        """Not asked for here."""
+        guest = SshGuest.on(site, _VM)
+        return cls(site, context, guest, owner=int(guest.run("id -u session").stdout))
 
     def make_layer(self, size: int) -> None:
         """Data that nothing compresses, as the layer of an archive of that name."""
@@ -125,11 +106,11 @@ class Trial:
         """The seconds until the home can be listed; then the VM is as before."""
         started = time.perf_counter()
         assert self.context.volumes.open(**_OF, archive=f"mb.{size}", size_mib=64)
-        user_volume.mount(self.context, self, _OF["session"])
-        listed = self.run(_LIST)
+        user_volume.mount(self.context, self.guest, _OF["session"])
+        listed = self.guest.run(_LIST)
         seconds = time.perf_counter() - started
         assert listed.stdout.count("file-") == size, listed
-        user_volume.let_go(self.context, self)
+        user_volume.let_go(self.context, self.guest)
         self.context.volumes.drop_session(**_OF)
         return seconds
 
@@ -144,11 +125,11 @@ class Trial:
         started = time.perf_counter()
         run(["qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", base, overlay])
         self.site.virsh("attach-device", domain, str(disk), "--live")
-        self.run(_MOUNT)
-        listed = self.run("ls /mnt/floor/home")
+        self.guest.run(_MOUNT)
+        listed = self.guest.run("ls /mnt/floor/home")
         seconds = time.perf_counter() - started
         assert listed.stdout.count("file-") == size, listed
-        self.run("umount /mnt/floor")
+        self.guest.run("umount /mnt/floor")
         self.site.virsh("detach-device", domain, str(disk), "--live")
         while self.context.hypervisor.user_disk(_VM):
             time.sleep(0.05)

@@ -29,7 +29,7 @@ from vmm_automation.operations.session_move_undo import STOPPED
 from vmm_automation.operations.state_check import check_state
 from vmm_automation.state import grants, ledger, moves, pools, sessions, suspend_right, vms
 
-from ..crash.world import PORT, World
+from ..crash.world import World
 from .moving_session import LEAVE, STAY, context, cut_off, moving, world
 from .test_cleaning import SaidGuest
 from .test_lease_end import with_site
@@ -49,7 +49,7 @@ def test_session_keeps_its_vm_where_that_fits_the_new_terminal(context: Context,
     assert after == replace(before, terminal="phone", explanation=after.explanation)
     assert after.explanation["asked"]["terminal"]["name"] == "phone"
     assert after.explanation["moved"]["terminal"] == "desktop"
-    assert world.hypervisor.forwards("vm-1") == {PORT: 5232, 20001: 22}
+    assert world.hypervisor.forwards("vm-1") == {before.port: 5232, 20001: 22}
     assert not session_move.begin(context, "s-1", STAY)["changed"]
     told = [event["action"] for event in audit_log.read(context.store, object_name="s-1")["events"]]
     assert told.count("session.move") == 1
@@ -62,7 +62,7 @@ def test_session_leaves_for_a_vm_that_nobody_else_gets_meanwhile(context: Contex
     assert world.hypervisor.snapshots("vm-2") == []
     done = moving(context)
     assert (done["from"], done["to"], done["steps"]) == ("vm-1", "vm-2", ["capture", "deploy", "switch"])
-    assert PORT not in (world.hypervisor.forwards("vm-1") or {})
+    assert find(context, "s-1").port not in (world.hypervisor.forwards("vm-1") or {})
     world.hypervisor.add_forward("vm-2", port=20700, guest_port=5232)
     found = reconcile(context)
     assert (found["findings"], found["dirty"]) == ([], [])
@@ -116,7 +116,7 @@ def test_move_that_fails_is_undone_to_the_old_vm(context: Context, world: World)
     assert find(context, "s-1") == replace(
         before, changed_at=done["session"]["changed_at"], seen_at=done["session"]["seen_at"], reason=STOPPED
     )
-    assert (world.hypervisor.forwards("vm-1") or {})[PORT] == 5232
+    assert (world.hypervisor.forwards("vm-1") or {})[before.port] == 5232
     again = reconcile(context)
     assert (again["restarted"], again["dirty"]) == ([{"session": "s-1", "vm": "vm-1"}], ["vm-2"])
     assert not session_move.undo(context, "s-1", reason="test")["changed"]

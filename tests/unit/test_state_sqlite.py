@@ -32,7 +32,7 @@ def refusal(path: Path) -> VmmError:
 
 @pytest.mark.parametrize("umask", [0o000, 0o022, 0o777])
 def test_missing_file_is_created_private(tmp_path: Path, umask: int) -> None:
-    """Whatever the umask, the file is 0600 in a 0711 directory, and so are the files that SQLite adds."""
+    """Whatever the umask, the file is 0600 in a 0711 directory, and so are those that are added to it."""
     before = os.umask(umask)
     try:
         path = tmp_path / "home" / "state.db"
@@ -42,7 +42,7 @@ def test_missing_file_is_created_private(tmp_path: Path, umask: int) -> None:
     finally:
         os.umask(before)
     assert path.parent.stat().st_mode & 0o777 == 0o711
-    assert modes == {"state.db": 0o600, "state.db-wal": 0o600, "state.db-shm": 0o600}
+    assert modes == dict.fromkeys(("state.db", "state.db-wal", "state.db-shm", "state.db-turn"), 0o600)
 
 
 def test_missing_file_opened_for_reading_is_empty(store: SqliteStore) -> None:

@@ -1,7 +1,8 @@
 """The default state engine: one SQLite file that several processes of one controller share.
 
 On disk: ``state.db`` (0600, in a directory that only its owner writes) with ``state.db-wal`` and
-``state.db-shm`` beside it. A new file gets its name when all tables are in it. Write-ahead log with
+``state.db-shm`` beside it, and ``state.db-turn``, at which writers queue. A new file gets its name when all
+tables are in it. Write-ahead log with
 ``synchronous=FULL``: a committed transaction survives a power cut, one that was under way when its process
 died leaves no trace. Any number of readers and one writer at a time; a writer waits up to 30 seconds for
 its turn. Threads may share a store, each works on a connection of its own. A process closes its stores
@@ -15,7 +16,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,7 @@ from vmm_automation.errors import StateUnusable
 from vmm_automation.state import private_file, schema
 from vmm_automation.state.seen_rows import SeenRows
 from vmm_automation.state.sqlite_failures import BUSY_TIMEOUT_S, in_our_words, tell
+from vmm_automation.state.write_turn import turn
 
 if TYPE_CHECKING:
     from vmm_automation.state.store import Row, SchemaTx, Snapshot, Value
@@ -91,7 +93,8 @@ class SqliteStore:
     @contextmanager
     def transaction(self, *, keep: bool = True) -> Iterator[SchemaTx]:
         """See :meth:`vmm_automation.state.store.Store.transaction`."""
-        with self._block("BEGIN IMMEDIATE", end="COMMIT" if keep else "ROLLBACK") as tx:
+        in_turn = turn(self.path, within_s=BUSY_TIMEOUT_S)
+        with self._block("BEGIN IMMEDIATE", end="COMMIT" if keep else "ROLLBACK", after=in_turn) as tx:
             yield tx
 
     @contextmanager
@@ -116,11 +119,16 @@ class SqliteStore:
         return True
 
     @contextmanager
-    def _block(self, begin: str, *, end: str) -> Iterator[_SqliteTx]:
+    def _block(
+        self, begin: str, *, end: str, after: AbstractContextManager[None] | None = None
+    ) -> Iterator[_SqliteTx]:
         connection = self._connection()
         if connection.in_transaction:
             raise RuntimeError("this thread has a transaction of this store open already")
-        with _block(_SqliteTx(connection, self.path), begin=begin, end=end) as tx:
+        with (
+            after or nullcontext(),
+            _block(_SqliteTx(connection, self.path), begin=begin, end=end) as tx,
+        ):
             yield tx
 
     def _connection(self) -> sqlite3.Connection:
