@@ -13,7 +13,7 @@ from vmm_automation.adapters.clock import SystemClock
 from vmm_automation.images.borg import BorgStore
 from vmm_automation.model.image import Manifest
 from vmm_automation.model.ua import UaDefinition, UaVersion, UserData
-from vmm_automation.operations.user_image import Origin, capture
+from vmm_automation.operations.user_image import OnOmitted, Origin, capture
 from vmm_automation.operations.user_image_fetch import Base
 from vmm_automation.ports import GuestResult
 
@@ -150,6 +150,7 @@ def captured(
     ua: UaDefinition = UA,
     base: Base | None = None,
     last: bool = False,
+    on_omitted: OnOmitted = lambda _omitted: None,
 ) -> tuple[Manifest, str]:
     return capture(
         guest,
@@ -160,6 +161,7 @@ def captured(
         clock=SystemClock(),
         base=base,
         last=last,
+        on_omitted=on_omitted,
     )
 
 

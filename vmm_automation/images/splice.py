@@ -67,6 +67,25 @@ def stamps_digest(entries: Sequence[FileEntry]) -> str:
     return hashlib.sha256(b"".join(line + b"\n" for line in lines)).hexdigest()
 
 
+def cut(archive: Path, spans: Sequence[tuple[int, int]]) -> None:
+    """Take members out of a tar; ``spans`` are their first bytes and the bytes behind them, in order.
+
+    Raises:
+        DiskFull: no space is left for what remains.
+    """
+    remains = archive.with_suffix(".cut")
+    try:
+        with archive.open("rb") as source, remains.open("wb") as target:
+            edges = [0, *(edge for span in spans for edge in span), archive.stat().st_size]
+            for start, end in zip(edges[::2], edges[1::2], strict=True):
+                _copy(source, Member("", archive, start, end), target)
+    except OSError as full:
+        if full.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise disk_full(archive.parent) from full
+    remains.replace(archive)
+
+
 def splice(base: Path, changes: Path, *, kept: Collection[str], into: Path) -> None:
     """Write a tar with the members ``kept`` of ``base`` and all members of ``changes``, in one order.
 

@@ -54,6 +54,13 @@ class SecondSession(StrEnum):
     BRANCH = "branch"
 
 
+class RefusedEntries(StrEnum):
+    """What a path that an image may not hold does to a capture: fails it, or is left out and named."""
+
+    STRICT = "strict"
+    SKIP = "skip"
+
+
 @dataclass(frozen=True)
 class Policies:
     """What holds for the whole site; ``…_s`` are seconds, 0 of a session's limits is none."""

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from vmm_automation.errors import Conflict, NotFound
-from vmm_automation.model.policies import SecondSession, Tier
+from vmm_automation.model.policies import RefusedEntries, SecondSession, Tier
 
 #: the account of guests whose home is the user's
 SESSION_ACCOUNT = "session"
@@ -105,7 +105,8 @@ class UserData:
 
     ``tier`` is how sessions get them, None for as the site says; ``volume_mib`` how large a volume may grow;
     ``second_session`` what another session of the same user is, None for as the site says. An image has at
-    most ``max_mib`` of content, holes counted, in ``max_paths`` files, directories and links.
+    most ``max_mib`` of content, holes counted, in ``max_paths`` files, directories and links;
+    ``refused_entries`` is what becomes of others.
     """
 
     settings: tuple[str, ...] = ()
@@ -116,6 +117,7 @@ class UserData:
     second_session: SecondSession | None = None
     max_mib: int = 4096
     max_paths: int = 100_000
+    refused_entries: RefusedEntries = RefusedEntries.STRICT
 
     @property
     def max_bytes(self) -> int:

@@ -10,6 +10,7 @@ from typing import Any
 from vmm_automation.adapters.private_directory import private_directory
 from vmm_automation.errors import Conflict, NotFound
 from vmm_automation.images.archive import ArchivePolicy
+from vmm_automation.images.omitted import documents, sentence
 from vmm_automation.model.image import Generation
 from vmm_automation.model.session import Session, SessionMode
 from vmm_automation.model.ua import Converter, UaDefinition
@@ -148,8 +149,8 @@ def capture_from(
 ) -> dict[str, Any]:
     """Capture the data of a session and record them as the next generation, or as orphaned.
 
-    Returns ``generation`` (and ``orphaned``); nothing with ``changed_only`` where the one before has the same
-    content.
+    Returns ``generation`` (and ``orphaned``) and what was ``omitted``; nothing with ``changed_only`` where
+    the one before has the same content.
 
     Raises:
         TaskFailed, ArtifactInvalid, DiskFull, GuestUnreachable: nothing is recorded.
@@ -159,6 +160,7 @@ def capture_from(
         before = base_generation(tx, session)
     parent = parent_of(session, before)
     origin = user_image.Origin(session.user, session.version, session.id, session.fence, parent)
+    omitted: list[dict[str, str]] = []
     with _spool(context) as spool:
         manifest, archive = user_image.capture(
             guest,
@@ -170,13 +172,19 @@ def capture_from(
             unless=before.root_digest if before and changed_only else "",
             base=base_of(context, before, session=session) if before else None,
             last=closing,
+            on_omitted=lambda found: omitted.extend(documents(found)),
         )
     if not archive:
         context.progress(f"Session '{session.id}': the data are still those of generation {parent}")
         return {}
     point("image.capture.stored")
-    generation = write_back.record(context, manifest=manifest, archive=archive, closing=closing)
-    return _told(context, generation, consistency=manifest.consistency)
+    generation = write_back.record(
+        context, manifest=manifest, archive=archive, omitted=omitted, closing=closing
+    )
+    told = _told(context, generation, consistency=manifest.consistency)
+    if omitted:
+        context.progress(f"Left out: {sentence(omitted)}")
+    return {**told, "omitted": omitted}
 
 
 def base_generation(tx: Snapshot, session: Session) -> Generation | None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import secrets
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ from vmm_automation.images.archive import ArchivePolicy
 from vmm_automation.images.borg import BorgStore, archive_name
 from vmm_automation.images.layers import below_home, declared, outermost
 from vmm_automation.images.manifest import verify
+from vmm_automation.images.omitted import Omitted
 from vmm_automation.images.printable import shown
 from vmm_automation.model.image import Manifest
 from vmm_automation.model.times import to_text
@@ -41,6 +42,9 @@ _SESSION_ACCOUNT = SessionAccount()
 _DIFFERENT = 5
 _LISTED = re.compile(r"^(?:[dlo] |f [0-7]+ |[0-9a-f]{64}  )")
 _SHOWN_LEFTOVERS = 20
+
+
+OnOmitted = Callable[[Sequence[Omitted]], None]
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,7 @@ def capture(
     unless: str = "",
     base: Base | None = None,
     last: bool = False,
+    on_omitted: OnOmitted = lambda _omitted: None,
     account: SessionAccount = _SESSION_ACCOUNT,
     policy: ArchivePolicy | None = None,
 ) -> tuple[Manifest, str]:
@@ -81,7 +86,8 @@ def capture(
     With ``unless`` (a root digest), the same content is not stored again: the name is then empty. Without
     ``images`` nothing is stored at all. With ``base``, the parent's archive, what the guest knows to be
     unchanged since is taken from there. ``last``: the guest is cleaned next, so it notes nothing for another
-    capture, and what it made for this one is not taken away first.
+    capture, and what it made for this one is not taken away first. ``on_omitted`` is given what of the data
+    an image may not hold, or cannot, before anything is stored.
 
     ``consistency`` of the manifest is ``stopped`` when no process of the account ran before and after
     and no file changed while it was read; ``frozen`` when all of them stood still meanwhile; else ``live``.
@@ -101,11 +107,12 @@ def capture(
         manifest = _manifest(origin, ua, captured_at=captured_at, got=got)
         if manifest.root_digest == unless:
             return manifest, ""
+        if images is not None and not got.complete():
+            tar.unlink()
+            got = fetch(source, into=tar, tag=tag)
+            manifest = _manifest(origin, ua, captured_at=captured_at, got=got)
+        on_omitted(got.omitted)
         if images is not None:
-            if not got.complete():
-                tar.unlink()
-                got = fetch(source, into=tar, tag=tag)
-                manifest = _manifest(origin, ua, captured_at=captured_at, got=got)
             images.write(archive, tar=tar, manifest=manifest)
     return manifest, archive
 

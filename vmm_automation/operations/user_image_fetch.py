@@ -12,7 +12,7 @@ import hashlib
 import os
 import re
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -20,11 +20,13 @@ from typing import Final
 
 from vmm_automation.errors import ArtifactInvalid, GuestUnreachable
 from vmm_automation.images import splice
-from vmm_automation.images.archive import ArchivePolicy, read_archive
+from vmm_automation.images.archive import ArchivePolicy, look_through, read_archive
 from vmm_automation.images.cap import LARGEST, Measured, measured, require_within
 from vmm_automation.images.layers import declared, layer_of
 from vmm_automation.images.manifest import first_difference
+from vmm_automation.images.omitted import Omitted, refusal
 from vmm_automation.model.image import FileEntry, Manifest
+from vmm_automation.model.policies import RefusedEntries
 from vmm_automation.model.ua import UaDefinition
 from vmm_automation.operations.user_image_answers import answers, fail, names, succeeded
 from vmm_automation.operations.user_image_scripts import SessionAccount, capture_script
@@ -75,6 +77,22 @@ class Source:
         """What a tar holds, all of it read."""
         return read_archive(tar, policy=self.policy, layer=self.layer)
 
+    def admitted(self, tar: Path) -> tuple[tuple[FileEntry, ...], list[Omitted]]:
+        """What a tar holds that an image may hold; where the UA says so the rest is taken out of it and told.
+
+        Raises:
+            ArtifactInvalid: it is no tar, or holds what it may not, and the UA does not want to go without.
+        """
+        omitted: list[Omitted] = []
+        while True:
+            found = look_through(tar, policy=self.policy, layer=self.layer)
+            if not found.refused:
+                return found.entries, omitted
+            if self.ua.user_data.refused_entries is RefusedEntries.STRICT:
+                raise refusal(found.refused)
+            splice.cut(tar, found.spans)  # a hard link to what is gone is refused when it is read again
+            omitted += found.refused
+
     @property
     def layer(self) -> Callable[[str], str]:
         """Tells the layer of a path."""
@@ -109,6 +127,7 @@ class Fetched:
     files: tuple[FileEntry, ...]
     whole: bool
     complete: Callable[[], bool]
+    omitted: tuple[Omitted, ...] = ()
 
 
 def fetch(source: Source, *, into: Path, tag: str, base: Base | None = None) -> Fetched:
@@ -122,10 +141,11 @@ def fetch(source: Source, *, into: Path, tag: str, base: Base | None = None) -> 
     """
     told = _fetch_tar(source, into=into, tag=tag, base=base.archive if base else "")
     consistency = told["consistency"]
-    files = source.entries(into)
+    files, refused = source.admitted(into)
+    omitted = (*refused, *_without_data(source, told))
     if base is None or "kept" not in told:
         source.admit(measured(files))
-        return Fetched(consistency, files, whole=True, complete=lambda: True)
+        return Fetched(consistency, files, whole=True, complete=lambda: True, omitted=omitted)
     kept = _kept(base.manifest, told, changed={entry.path for entry in files})
     if kept is None:
         into.unlink()
@@ -134,7 +154,14 @@ def fetch(source: Source, *, into: Path, tag: str, base: Base | None = None) -> 
     merged = tuple(sorted((*kept, *files), key=lambda entry: entry.path))
     source.admit(measured(merged))
     complete = partial(_complete, source, base, into=into, kept=kept, merged=merged)
-    return Fetched(consistency, merged, whole=False, complete=complete)
+    return Fetched(consistency, merged, whole=False, complete=complete, omitted=omitted)
+
+
+def _without_data(source: Source, told: dict[str, str]) -> Iterator[Omitted]:
+    """The pipes and sockets that a guest says it has not archived."""
+    for each in names(source.guest, told.get("omitted", ""), doing=source.doing):
+        kind, _, path = each.partition(" ")
+        yield Omitted(path, f"it is a {'named pipe' if kind == 'p' else 'socket'}, which holds no data")
 
 
 def _kept(manifest: Manifest, told: dict[str, str], *, changed: set[str]) -> tuple[FileEntry, ...] | None:

@@ -22,6 +22,7 @@ from vmm_automation.adapters.ua_unit import fill_placeholders
 from vmm_automation.images.archive import DIRECTORY, FILE
 from vmm_automation.images.cap import LARGEST
 from vmm_automation.images.layers import ancestors, declared, exclude_patterns, outermost
+from vmm_automation.images.omitted import NAMED
 from vmm_automation.model.image import FileEntry
 from vmm_automation.model.ua import Converter, Hook, UaDefinition
 
@@ -93,6 +94,7 @@ def capture_script(
         "max_bytes": str(ua.user_data.max_bytes),
         "max_paths": str(ua.user_data.max_paths),
         "largest": str(LARGEST),
+        "named": str(NAMED),
         "tag": tag,
         "base": base,
     }

@@ -12,6 +12,7 @@ A save is kept aside, and never dropped, where
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 
 from vmm_automation.errors import Conflict, NotFound
@@ -28,10 +29,18 @@ from vmm_automation.trace import point
 _MARKED = frozenset({"mark", "start_ua"})
 
 
-def record(context: Context, *, manifest: Manifest, archive: str, closing: bool = False) -> Generation:
+def record(
+    context: Context,
+    *,
+    manifest: Manifest,
+    archive: str,
+    omitted: Sequence[dict[str, str]] = (),
+    closing: bool = False,
+) -> Generation:
     """Note a captured archive in the state; that of a branch, or a wreck's, is *orphaned*, see its ``state``.
 
-    With ``closing`` the session notes which generation it left.
+    ``omitted`` is what it lacks on purpose, for the record. With ``closing`` the session notes which
+    generation it left.
 
     Raises:
         Conflict: the save came too late; it is kept aside, nothing is overwritten.
@@ -42,9 +51,9 @@ def record(context: Context, *, manifest: Manifest, archive: str, closing: bool 
         refused = "" if branch else generations.refusal(tx, generation=given)
         why = branch or refused or _wreck(tx, manifest)
         if why:
-            recorded = _keep_aside(tx, context, given, manifest, reason=why)
+            recorded = _keep_aside(tx, context, given, manifest, reason=why, omitted=omitted)
         else:
-            recorded = _add(tx, context, given, manifest)
+            recorded = _add(tx, context, given, manifest, omitted=omitted)
         if closing and not refused:
             left = manifest.parent if why else recorded.number
             sessions.set_generation(tx, session_id=manifest.session, generation=left)
@@ -56,7 +65,14 @@ def record(context: Context, *, manifest: Manifest, archive: str, closing: bool 
     return recorded
 
 
-def _add(tx: Tx, context: Context, generation: Generation, manifest: Manifest) -> Generation:
+def _add(
+    tx: Tx,
+    context: Context,
+    generation: Generation,
+    manifest: Manifest,
+    *,
+    omitted: Sequence[dict[str, str]],
+) -> Generation:
     of, now = {"user": generation.user, "ua": generation.ua}, context.clock.now()
     with image_change(tx, context, **of, action="image.capture", now=now) as result:
         generations.add(tx, generation=generation, manifest=manifest)
@@ -64,19 +80,27 @@ def _add(tx: Tx, context: Context, generation: Generation, manifest: Manifest) -
             "number": generation.number,
             "session": generation.session,
             "digest": generation.root_digest,
+            **({"omitted": list(omitted)} if omitted else {}),
         }
     return generation
 
 
 def _keep_aside(
-    tx: Tx, context: Context, generation: Generation, manifest: Manifest, *, reason: str
+    tx: Tx,
+    context: Context,
+    generation: Generation,
+    manifest: Manifest,
+    *,
+    reason: str,
+    omitted: Sequence[dict[str, str]],
 ) -> Generation:
     if kept := orphans.same(tx, generation=generation):
         return kept
     of, now = {"user": generation.user, "ua": generation.ua}, context.clock.now()
     with image_change(tx, context, **of, action="image.orphan", now=now) as result:
         orphans.add(tx, generation=generation, manifest=manifest, reason=reason)
-        result |= {"archive": generation.archive, "session": generation.session, "reason": reason}
+        told = {"archive": generation.archive, "session": generation.session, "reason": reason}
+        result |= {**told, **({"omitted": list(omitted)} if omitted else {})}
     return replace(generation, state="orphaned", reason=reason)
 
 

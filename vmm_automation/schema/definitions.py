@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from vmm_automation.model.policies import SecondSession, Tier
+from vmm_automation.model.policies import RefusedEntries, SecondSession, Tier
 from vmm_automation.model.ua import (
     SESSION_ACCOUNT,
     Artifact,
@@ -108,7 +108,7 @@ def _capture(document: Document) -> CaptureRules:
 
 
 def _user_data(document: Document) -> UserData:
-    words = {"tier": Tier, "second_session": SecondSession}
+    words = {"tier": Tier, "second_session": SecondSession, "refused_entries": RefusedEntries}
     chosen = {key: word(document[key]) for key, word in words.items() if key in document}
     return UserData(**{**_tuples(document), **chosen})
 

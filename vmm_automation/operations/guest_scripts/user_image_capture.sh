@@ -3,7 +3,7 @@
 # Set by the caller besides: excludes (patterns, one a line), target (the tar, or /dev/null to only count), freeze_s,
 # functions 'freeze_hook' and 'thaw_hook', freezing ('none', 'signal' or 'hook'), tag (the name that the archive will
 # have, empty for none), base (that of the archive before it, empty for all of the content), max_bytes and max_paths (the
-# cap), and largest (how many paths are told where it is exceeded).
+# cap), largest (how many paths are told where it is exceeded), and named (how many of those that hold no data).
 frozen='' alarm='' partial=''
 trap 'status=$?; (thaw) || true; rm -f "$work".*; [ "$status" = 0 ] || rm -f "$target"' EXIT
 trap 'exit 129' HUP INT TERM
@@ -116,5 +116,6 @@ esac
 thaw
 keep_stamps || true
 [ -z "$partial" ] || tell_changes
+[ ! -s "$work.omitted" ] || printf 'omitted %s\n' "$(head -n "$named" "$work.omitted" | tr '\n' '\0' | base64 -w0)"
 digest=$(sha256sum <"$target")
 printf 'consistency %s\nsize %s\nsha256 %s\n' "$consistency" "$(stat -c %s "$target")" "${digest%% *}"

@@ -45,7 +45,7 @@ members() {
     ' sh "$@"
 }
 
-# The stamps of the same members, a line each, in $work.now; $before are those of 'base'. Names are lines: one with a line
+# The stamps of the same members, and of pipes and sockets, a line each, in $work.now; $before are those of 'base'. Names are lines: one with a line
 # break fails the comparison. A program that writes through memory changes no time while its page is dirty: after the sync
 # it does.
 scan() {
@@ -67,15 +67,14 @@ scan() {
         for pattern in $excludes; do
             set -- "$@" -path "*/$pattern" -prune -o -path "*/$pattern/*" -prune -o
         done
-        exec find "$@" -path "*$newline*" -printf "!\n" -quit -o ! -type p ! -type s \
-            -printf "%D %i %s %T@ %C@ %y%m %p\n"
+        exec find "$@" -path "*$newline*" -printf "!\n" -quit -o -printf "%D %i %s %T@ %C@ %y%m %p\n"
     ' sh "$@" >"$work.now" 2>/dev/null || { rm -f "$work.now"; return 1; }
 }
 
 # What is another since the archive 'base': lines of 'changed' and 'removed'; what is the same: 'kept', as in the manifest.
-# Without stamps of it all is 'changed'. Prints 'bytes' and 'paths' of what there is.
+# Without stamps of it all is 'changed'. Pipes and sockets are 'omitted'. Prints 'bytes' and 'paths' of what there is.
 compare() {
-    for list in changed removed kept stamps; do : >"$work.$list"; done
+    for list in changed removed kept stamps omitted; do : >"$work.$list"; done
     # shellcheck disable=SC2016 # awk's
     awk -v to="$work" -v began="$began" -v tick="$tick_s" '
         function name() { return substr($0, length($1 $2 $3 $4 $5 $6) + 9) }
@@ -83,6 +82,7 @@ compare() {
         $1 == "!" { broken = 1; exit 1 }
         {
             kind = substr($6, 1, 1)
+            if (kind == "p" || kind == "s") { print kind, name() >(to ".omitted"); next }
             delete gone[name()]
             paths++
             if (kind == "f") bytes += $3
