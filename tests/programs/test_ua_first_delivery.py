@@ -11,7 +11,7 @@ import pytest
 
 from tests.programs.sandbox_guest import SandboxGuest
 from tests.programs.test_ua_lifecycle import context, states
-from tests.programs.test_ua_scripts import DEFINITION, INSTALL_STEPS, V1, V2, archive_bundle
+from tests.programs.test_ua_scripts import DEFINITION, INSTALL_STEPS, V1, V2, archive_bundle, leave_older_unit
 from vmm_automation.adapters.bundles import Bundle
 from vmm_automation.errors import ArtifactInvalid, DiskFull, TaskFailed
 from vmm_automation.operations import deployment, ua, ua_scripts, ua_transfer
@@ -74,6 +74,7 @@ def test_first_delivery_killed_at_any_step_is_finished_by_the_next(
     """Whatever was left is taken up or swept away."""
     steps = ["unpack", "keep", "unit", "reload", "switch"]
     bundle = archive_bundle(files, V1)
+    leave_older_unit(guest)
     guest.kill_at_step = steps.index(step) + 1
     with pytest.raises(TaskFailed, match=f"step '{step}' failed"):
         first(guest, bundle)

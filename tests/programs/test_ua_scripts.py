@@ -32,6 +32,11 @@ def archive_bundle(files: Path, version: UaVersion, definition: UaDefinition = D
     return build_bundle(definition, version, files=[archive], directory=files / "bundles")
 
 
+def leave_older_unit(guest: SandboxGuest) -> None:
+    """Systemd may know it, so that it has to read the one that takes its place."""
+    (guest.root / "etc/systemd/system/vmm-ua-demo.service").write_text("[Service]\nExecStart=/bin/true\n")
+
+
 def deb_bundle(files: Path, definition: UaDefinition, *names: str) -> Bundle:
     debs = []
     for name in names:
@@ -52,8 +57,20 @@ def test_install_delivers_activates_and_says_so(guest: SandboxGuest, files: Path
     assert done["actions"] == planned["actions"] == ["deliver", "install_unit", "switch"]
     assert (guest.root / "opt/vmm/ua/demo/current/app/program").read_text() == "version 1.0\n"
     assert (guest.root / "opt/vmm/ua/demo/current/etc/demo.conf").read_text() == "x=1\n"
-    assert "daemon-reload" in (guest.root / "state/systemctl.log").read_text()
     assert not list((guest.root / "root").iterdir())
+
+
+def test_units_are_read_again_only_where_systemd_may_know_the_one_that_changes(
+    guest: SandboxGuest, files: Path
+) -> None:
+    """Reading all units takes an emulated guest a second; a new one is read when it is first started."""
+    log = guest.root / "state/systemctl.log"
+    ua.install(guest, definition=DEFINITION, version=V1, bundle=archive_bundle(files, V1))
+    assert not log.exists() or "daemon-reload" not in log.read_text()
+    other = replace(DEFINITION, command=("sleep", "2"))
+    done = ua.install(guest, definition=other, version=V1, bundle=archive_bundle(files, V1, other))
+    assert done["actions"] == ["deliver", "install_unit"]
+    assert log.read_text().count("daemon-reload") == 1
 
 
 def test_second_install_changes_and_transfers_nothing(guest: SandboxGuest, files: Path) -> None:
@@ -109,10 +126,11 @@ def test_changed_definition_is_delivered_again(guest: SandboxGuest, files: Path)
 def test_install_killed_at_any_step_is_finished_by_the_next_run(
     guest: SandboxGuest, files: Path, step: str
 ) -> None:
-    """Killed at the beginning of any step, an installation is completed by the next as its plan says, and can
-    be removed without a trace.
+    """Killed at the beginning of any step, an installation in place of an older unit is completed by the next
+    as its plan says, and can be removed without a trace.
     """
     clean, packages = guest.tree(), guest.packages
+    leave_older_unit(guest)
     definition = replace(DEFINITION, versions=(D1,))
     bundle = deb_bundle(files, definition, "tool", "libtool")
     guest.kill_at_step = INSTALL_STEPS.index(step) + 1

@@ -114,7 +114,8 @@ activate() {
     same=no
     [ ! -f "$unit_file" ] || ! cmp -s "$target/.vmm-unit" "$unit_file" 2>/dev/null || same=yes
     if [ -f "$target/.vmm-unit" ] && [ "$same" = no ]; then
-        : >"$home/.reload"
+        # A new unit is read when it is first asked for; all units are, only where systemd may know this one.
+        [ ! -f "$unit_file" ] || : >"$home/.reload"
         cp "$target/.vmm-unit" "$unit_file.new"
         mv -T "$unit_file.new" "$unit_file"
         say did install_unit
