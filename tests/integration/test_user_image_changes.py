@@ -110,6 +110,14 @@ def test_little_is_fetched_where_little_has_changed(captures: Captures) -> None:
     assert captures.bytes < 50_000
 
 
+def test_stamps_of_some_members_only_are_not_kept(captures: Captures, guest: LocalGuest) -> None:
+    """A name with a line break ends the look at the members half-way; the next capture is whole."""
+    guest.as_session('cd .config/notes; echo n >"zz\nnew"')
+    captures()
+    assert not list(guest.outside("/root").glob(".vmm-user-image-stamps.*"))
+    assert captures().files == captures.whole().files
+
+
 @pytest.mark.parametrize("known", [True, False])
 def test_capture_before_a_cleaning_is_the_same_and_leaves_its_tar_to_that(
     captures: Captures, guest: LocalGuest, store: BorgStore, tmp_path: Path, known: bool

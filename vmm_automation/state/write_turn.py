@@ -12,7 +12,7 @@ import fcntl
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _MODE = 0o600
@@ -24,11 +24,8 @@ def turn(state: Path, *, within_s: float) -> Iterator[None]:
 
     The lock is on a file beside the state: to close a file of SQLite's would end SQLite's own locks.
     """
-    try:
-        descriptor = os.open(f"{state}-turn", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _MODE)
-        if os.fstat(descriptor).st_mode & 0o777 != _MODE:  # an unusual umask
-            os.fchmod(descriptor, _MODE)
-    except OSError:  # what is wrong with the directory is told by what is written next
+    descriptor = _opened(f"{state}-turn")
+    if descriptor is None:  # what is wrong with the directory is told by what is written next
         yield
         return
     waiting = _Waiting(descriptor)
@@ -37,6 +34,17 @@ def turn(state: Path, *, within_s: float) -> Iterator[None]:
         yield
     finally:
         waiting.end()
+
+
+def _opened(path: str) -> int | None:
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _MODE)
+    except OSError:
+        return None
+    with suppress(OSError):  # somebody else's, with a mode of its own
+        if os.fstat(descriptor).st_mode & 0o777 != _MODE:  # an unusual umask
+            os.fchmod(descriptor, _MODE)
+    return descriptor
 
 
 class _Waiting:

@@ -96,7 +96,12 @@ if [ -n "$(processes)" ]; then
     [ "$frozen" != signal ] || [ -n "$(moving)" ] || consistency=frozen
 fi
 measured=''
-if scan "$@" && measured=$(compare); then [ "$before" = /dev/null ] || partial=yes; else measured=''; fi
+if scan "$@" && measured=$(compare); then
+    [ "$before" = /dev/null ] || partial=yes
+else
+    measured=''
+    rm -f "$work.stamps" # of some members only
+fi
 require_within
 # Status 1 is tar's word for "a file changed while I read it"; a second look settles what was a passing write.
 status=0

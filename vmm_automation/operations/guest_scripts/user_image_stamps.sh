@@ -45,9 +45,9 @@ members() {
     ' sh "$@"
 }
 
-# The stamps of the same members, and of pipes and sockets, a line each, in $work.now; $before are those of 'base'. Names are lines: one with a line
-# break fails the comparison. A program that writes through memory changes no time while its page is dirty: after the sync
-# it does.
+# The stamps of the same members, and of pipes and sockets, a line each, in $work.now; $before are those of 'base'. Names are
+# lines: one with a line break fails the comparison. A program that writes through memory changes no time while its page is
+# dirty: so what is stamped to be compared with later is synced first.
 scan() {
     stamped='' before=/dev/null
     [ -z "$base" ] || [ ! -e "$stamps$base" ] || before=$stamps$base
